@@ -1,0 +1,3 @@
+//! eBPF.
+#![no_std]
+#![no_main]

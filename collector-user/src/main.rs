@@ -1,0 +1,3 @@
+//! Entry point: parse, set up logging, run, exit code.
+
+fn main() {}

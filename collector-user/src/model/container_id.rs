@@ -1,0 +1,1 @@
+//! Container ids from cgroup paths.
