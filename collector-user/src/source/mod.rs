@@ -1,1 +1,4 @@
-//! I/O in.
+//! I/O in: the kernel, cgroupfs, Docker.
+
+pub mod cgroupfs;
+pub mod kernel;
