@@ -1,1 +1,7 @@
 //! I/O in.
+
+pub mod cgroupfs;
+pub mod docker;
+
+#[cfg(test)]
+mod scratch;
