@@ -5,7 +5,7 @@
 //! error that names it; any other switches off what depends on it.
 
 use super::btf::{Btf, Member};
-use crate::source::cgroupfs::{Hierarchy, HierarchyKind};
+use crate::source::cgroupfs::{Hierarchy, Kind};
 
 /// What the programs take for "this kernel has no such field".
 const ABSENT: u64 = u64::MAX;
@@ -135,14 +135,14 @@ impl Layout {
     /// From a task's `css_set` to its cgroup in the accounted hierarchy.
     fn place_hop(&mut self, btf: &Btf, hierarchy: &Hierarchy, missing: &mut Vec<String>) {
         match &hierarchy.kind {
-            HierarchyKind::Unified => {
+            Kind::Unified => {
                 match btf.member("css_set", "dfl_cgrp") {
                     Some(member) => self.globals.push(("CSS_SET_HOP", member.offset)),
                     None => missing.push("field css_set.dfl_cgrp".to_owned()),
                 }
                 self.globals.push(("CSS_CGROUP", ABSENT));
             }
-            HierarchyKind::V1 { controller } => {
+            Kind::Cpuacct { controller } => {
                 // The index shifts with the kernel's configuration.
                 let index = btf.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"));
                 match (btf.member("css_set", "subsys"), index) {

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{HashMap, MapData, MapError, Queue};
-use collector_ebpf::{Control, FIRST_SLOT};
+use collector_ebpf::{Control, FIRST_SLOT, OVERFLOW_SLOT};
 
 use super::mapped::MappedArray;
 
@@ -31,13 +31,13 @@ impl Slots {
     ///
     /// # Errors
     /// The id map is full, or the kernel refuses for another reason.
-    pub fn assign(&mut self, id: u64, overflow_slot: u32) -> Result<Option<u32>, MapError> {
+    pub fn assign(&mut self, id: u64) -> Result<Option<u32>, MapError> {
         // The programs may have been faster: a cgroup made during the walk is theirs.
         if let Ok(slot) = self.ids.get(&id, 0) {
             return Ok((slot >= FIRST_SLOT).then_some(slot));
         }
         let slot = self.pop()?;
-        match self.ids.insert(id, slot.unwrap_or(overflow_slot), NO_EXIST) {
+        match self.ids.insert(id, slot.unwrap_or(OVERFLOW_SLOT), NO_EXIST) {
             Ok(()) => Ok(slot),
             Err(error) => {
                 if let Some(unused) = slot {
