@@ -72,9 +72,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (snapshots, requests) = mpsc::channel(4);
-        let (hold, holding) = watch::channel(false);
-        let (count_held, held) = watch::channel(0);
-        tokio::spawn(ledger(Arc::new(snapshot), requests, holding, count_held));
+        let (hold, is_holding) = watch::channel(false);
+        let (tally, held) = watch::channel(0);
+        tokio::spawn(ledger(Arc::new(snapshot), requests, is_holding, tally));
         let (shutdown, stopping) = watch::channel(false);
         let (ready, is_ready) = watch::channel(true);
         let task = tokio::spawn(serve(listener, config, snapshots, is_ready, stopping));
@@ -147,7 +147,7 @@ async fn ledger(
     snapshot: Arc<Snapshot>,
     mut requests: mpsc::Receiver<SnapshotRequest>,
     mut holding: watch::Receiver<bool>,
-    count_held: watch::Sender<usize>,
+    tally: watch::Sender<usize>,
 ) {
     let mut held: Vec<SnapshotRequest> = Vec::new();
     loop {
@@ -164,7 +164,7 @@ async fn ledger(
                 let _ = request.send(Arc::clone(&snapshot));
             }
         }
-        count_held.send_replace(held.len());
+        tally.send_replace(held.len());
     }
 }
 
@@ -240,7 +240,7 @@ impl Client {
 
     /// Reads on; says whether anything came.
     async fn more(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time");
         let bytes = read.unwrap_or(0);
         self.unread.extend_from_slice(&buffer[..bytes]);
