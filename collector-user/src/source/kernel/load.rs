@@ -189,8 +189,8 @@ fn mapped<T: Record>(
 /// Takes the programs' log records, unless the programs were built without a log.
 fn log_reader(
     ebpf: &mut Ebpf,
-) -> Result<Option<AsyncFd<EbpfLogger<tracing_log::LogTracer>>>, LoadError> {
-    EbpfLogger::init_with_logger(ebpf, tracing_log::LogTracer::new())
+) -> Result<Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>, LoadError> {
+    EbpfLogger::init(ebpf)
         .ok()
         .map(|log| waitable(log, "AYA_LOGS"))
         .transpose()

@@ -40,7 +40,7 @@ pub struct Kernel {
     /// Id→slot map and free slots.
     pub slots: Slots,
     events: AsyncFd<RingBuf<MapData>>,
-    log: Option<AsyncFd<EbpfLogger<tracing_log::LogTracer>>>,
+    log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
     /// `/proc/self/fdinfo/FD` of every map.
     map_infos: Vec<PathBuf>,
     /// What the running kernel can't tell, for people.
