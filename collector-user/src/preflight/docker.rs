@@ -102,7 +102,7 @@ pub(super) fn judge(host: &DockerHost, probe: &Probe) -> Finding {
                 "start Docker, or say where it is with --docker.host",
             ),
             _ => warning(
-                format!("{host} can't be reached: {error}"),
+                format!("{host} cannot be reached: {error}"),
                 "say where Docker is with --docker.host",
             ),
         },
