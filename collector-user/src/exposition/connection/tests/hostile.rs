@@ -12,7 +12,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::harness::{Client, Server, get};
+use super::{
+    super::HEAD_BYTES,
+    harness::{Client, Server, get},
+};
 use crate::exposition::{Drained, WebConfig};
 
 /// Containers of an answer (3 MB) that no socket's buffers can hold.
@@ -148,6 +151,18 @@ async fn a_megabyte_of_head_gets_431_and_the_end() {
     assert_eq!(answer.expect("an answer"), "HTTP/1.1 431");
     assert!(client.until_closed().await.len() < 1000);
     server.until_reading("slicemeter_connections_cut_total{reason=\"bad_request\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn heads_are_bounded_where_the_limit_says() {
+    let server = Server::start().await;
+    let head = |bytes: usize| {
+        let rest = bytes - "GET / HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(rest))
+    };
+    assert_eq!(server.ask(&head(HEAD_BYTES - 1024)).await.status, StatusCode::OK);
+    let refused = server.ask(&head(HEAD_BYTES + 1024)).await.status;
+    assert_eq!(refused, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
 }
 
 #[tokio::test]
