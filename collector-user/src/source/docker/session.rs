@@ -1,6 +1,7 @@
 //! One connection to Docker, from subscribing to its loss.
 //!
-//! Owns the order of things: subscribe first, then list, then follow, so that no
+//! Owns the order of things: it subscribes to events from a little before now and
+//! lists at the same time, and counts what comes by the stream after the list; so no
 //! container slips through between. Every wait in it is limited, but for the one on
 //! the event stream; pings find out whether that is silent or dead.
 
@@ -37,8 +38,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// finds slow, and does not say so; this bounds how long that can matter.
 const LIST_INTERVAL: Duration = Duration::from_mins(5);
 
-/// How far before the last contact a new subscription begins. Docker keeps its last
-/// 256 events, and takes up a subscription a little after it has answered.
+/// How far before the last contact a new subscription begins: it makes the order in
+/// which Docker takes up the subscription and the list not matter, and tells of who
+/// came and went while it could not be heard. Docker keeps its last 256 events.
 const OVERLAP: Duration = Duration::from_secs(1);
 
 /// Most events kept while a list is on its way; more wait in the stream.
@@ -144,8 +146,7 @@ impl Session {
         let mut early = Vec::new();
         let rows = loop {
             tokio::select! {
-                // The stream is a request that is sent when it is first asked for:
-                // thus before the list.
+                // The stream is a request that is sent when it is first asked for.
                 biased;
                 event = events.next(), if early.len() < EARLY_EVENTS_LIMIT => {
                     early.push(daemon.streamed(event)?);
