@@ -56,7 +56,7 @@ fn rebuild() -> Result<()> {
 /// The above, in a message that says what to do.
 pub(crate) fn check() -> Result<()> {
     let root = workspace::root();
-    let recorded = Provenance::load(root).context(REBUILD)?;
+    let recorded = Provenance::load(root).with_context(|| format!("no valid record. {REBUILD}"))?;
     let toolchain = Toolchain::ensure()?;
     let now = Provenance::of(root, &toolchain.versions()?)?;
     let differences = recorded.differences(&now);
@@ -73,7 +73,9 @@ pub(crate) fn check() -> Result<()> {
         println!("These tools are not the recorded ones, so bytes are not compared:");
         for (tool, version) in &now.toolchain {
             let recorded = recorded.toolchain.get(tool).map_or("none", String::as_str);
-            println!("  {tool}: {version} (recorded: {recorded})");
+            if version != recorded {
+                println!("  {tool}: {version} (recorded: {recorded})");
+            }
         }
     }
     for object in OBJECTS {
