@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
     ebpf::{
@@ -56,7 +56,7 @@ fn rebuild() -> Result<()> {
 /// The above, in a message that says what to do.
 pub(crate) fn check() -> Result<()> {
     let root = workspace::root();
-    let recorded = Provenance::load(root).with_context(|| format!("no valid record. {REBUILD}"))?;
+    let recorded = Provenance::load(root).map_err(|error| anyhow!("{error:#}\n{REBUILD}"))?;
     let toolchain = Toolchain::ensure()?;
     let now = Provenance::of(root, &toolchain.versions()?)?;
     let differences = recorded.differences(&now);
