@@ -15,6 +15,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use self::ledger::Ledger;
 use crate::{
     args::{self, CgroupScope, Config, HierarchyChoice},
     exit,
@@ -22,10 +23,10 @@ use crate::{
     model::{accounts::Rules, container::DockerUpdate},
     source::{
         cgroupfs::{self, HierarchyError},
+        docker::{self, DockerConfig},
         kernel::{self, Kernel, LoadError},
     },
 };
-use self::ledger::Ledger;
 
 /// Snapshot requests that wait for the ledger: more than scrapes can be under way.
 const REQUEST_QUEUE: usize = 64;
@@ -92,6 +93,12 @@ async fn serve(config: Config) -> Result<(), Error> {
     let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
     let url = format!("http://{bound}{}", config.web.telemetry_path);
     let keeper = tokio::spawn(ledger.keep(asked, news, stopping.clone()));
+    let docker = DockerConfig {
+        host: config.docker.host.to_string(),
+        timeout: config.docker.timeout,
+        labels: config.docker.labels.join(",").parse().unwrap(),
+    };
+    let docker = tokio::spawn(docker::run(docker, updates, stopping.clone()));
     let web = WebConfig {
         telemetry_path: config.web.telemetry_path.parse().unwrap(),
         max_requests: std::num::NonZeroU16::new(config.web.max_requests as u16).unwrap(),
@@ -108,7 +115,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     let drained = server.await;
     stopper.send_replace(true);
     // The keeper's end frees the programs and maps: it is waited for.
-    for (task, end) in [("ledger", keeper.await)] {
+    for (task, end) in [("ledger", keeper.await), ("docker", docker.await)] {
         if let Err(error) = end {
             tracing::error!(task, %error, "did not end as it should");
         }
@@ -140,8 +147,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn open_ledger(config: &Config) -> Result<Ledger, Error> {
-    let paths =
-        cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
+    let paths = cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
     let choice = match config.cgroups.hierarchy {
         HierarchyChoice::Auto => cgroupfs::Choice::Auto,
         HierarchyChoice::Unified => cgroupfs::Choice::Unified,
