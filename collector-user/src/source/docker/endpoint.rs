@@ -5,7 +5,7 @@
 
 use std::{error::Error, fmt, future::Future, io, path::PathBuf, time::Duration};
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as ClientError};
 use hyper::Uri;
 use tokio::{
     net::{TcpStream, UnixStream},
@@ -50,17 +50,13 @@ pub struct EndpointError {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum DockerError {
-    #[error(
-        "{endpoint} does not exist: is Docker running, and is this its address (--docker.host)?"
-    )]
+    #[error("{endpoint} does not exist (is Docker running, is --docker.host right?)")]
     Missing { endpoint: Endpoint },
     #[error(
         "cannot open {endpoint}: permission denied: run as root or add the user to group docker"
     )]
     Denied { endpoint: Endpoint },
-    #[error(
-        "nobody listens on {endpoint}: is Docker running, and is this its address (--docker.host)?"
-    )]
+    #[error("nobody listens on {endpoint} (is Docker running, is --docker.host right?)")]
     Refused { endpoint: Endpoint },
     #[error("cannot connect to {endpoint}: {source}")]
     Unreachable { endpoint: Endpoint, source: io::Error },
@@ -69,7 +65,7 @@ pub enum DockerError {
     #[error("Docker on {endpoint} has ended its event stream: it stops or restarts")]
     Ended { endpoint: Endpoint },
     #[error("Docker on {endpoint} did not answer {call}: {}", causes(source))]
-    Failed { endpoint: Endpoint, call: &'static str, source: bollard::errors::Error },
+    Failed { endpoint: Endpoint, call: &'static str, source: ClientError },
 }
 
 impl Endpoint {
@@ -129,7 +125,7 @@ impl Endpoint {
         };
         match timeout(limit, attempt).await {
             Ok(Ok(())) => {}
-            Ok(Err(source)) => return Err(self.explain(source, limit)),
+            Ok(Err(source)) => return Err(self.unreachable(source, limit)),
             Err(_) => return Err(self.hung("a connection", limit)),
         }
         let address = self.to_string();
@@ -149,15 +145,23 @@ impl Endpoint {
         Ok(Daemon { endpoint: self.clone(), docker, limit })
     }
 
-    fn explain(&self, source: io::Error, limit: Duration) -> DockerError {
+    fn unreachable(&self, source: io::Error, limit: Duration) -> DockerError {
+        // A Unix socket whose queue is full: it has not been served for long.
+        if source.kind() == io::ErrorKind::WouldBlock {
+            return self.hung("a connection", limit);
+        }
+        self.refusal(&source)
+            .unwrap_or_else(|| DockerError::Unreachable { endpoint: self.clone(), source })
+    }
+
+    /// What the usual reasons for no connection are called.
+    fn refusal(&self, source: &io::Error) -> Option<DockerError> {
         let endpoint = self.clone();
         match source.kind() {
-            io::ErrorKind::NotFound => DockerError::Missing { endpoint },
-            io::ErrorKind::PermissionDenied => DockerError::Denied { endpoint },
-            io::ErrorKind::ConnectionRefused => DockerError::Refused { endpoint },
-            // A Unix socket whose queue is full: it has not been served for long.
-            io::ErrorKind::WouldBlock => self.hung("a connection", limit),
-            _ => DockerError::Unreachable { endpoint, source },
+            io::ErrorKind::NotFound => Some(DockerError::Missing { endpoint }),
+            io::ErrorKind::PermissionDenied => Some(DockerError::Denied { endpoint }),
+            io::ErrorKind::ConnectionRefused => Some(DockerError::Refused { endpoint }),
+            _ => None,
         }
     }
 
@@ -165,8 +169,11 @@ impl Endpoint {
         DockerError::Hung { endpoint: self.clone(), call, limit }
     }
 
-    fn failed(&self, call: &'static str, source: bollard::errors::Error) -> DockerError {
-        DockerError::Failed { endpoint: self.clone(), call, source }
+    fn failed(&self, call: &'static str, source: ClientError) -> DockerError {
+        // The client connects anew for each call, which may be what fails.
+        let refusal =
+            chain(&source).find_map(|cause| self.refusal(cause.downcast_ref::<io::Error>()?));
+        refusal.unwrap_or(DockerError::Failed { endpoint: self.clone(), call, source })
     }
 }
 
@@ -197,7 +204,7 @@ impl Daemon {
     pub(super) async fn call<T>(
         &self,
         call: &'static str,
-        answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+        answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, DockerError> {
         match timeout(self.limit, answer).await {
             Ok(answer) => answer.map_err(|source| self.endpoint.failed(call, source)),
@@ -214,7 +221,7 @@ impl Daemon {
     pub(super) async fn prove_alive(&self) -> Result<(), DockerError> {
         match self.ping().await {
             Err(DockerError::Failed {
-                source: bollard::errors::Error::DockerResponseServerError { .. },
+                source: ClientError::DockerResponseServerError { .. },
                 ..
             }) => Ok(()),
             proof => proof,
@@ -224,41 +231,22 @@ impl Daemon {
     /// What the next item of an event stream amounts to.
     pub(super) fn streamed<T>(
         &self,
-        item: Option<Result<T, bollard::errors::Error>>,
+        item: Option<Result<T, ClientError>>,
     ) -> Result<T, DockerError> {
         match item {
             Some(Ok(event)) => Ok(event),
-            Some(Err(source @ bollard::errors::Error::DockerResponseServerError { .. })) => {
-                Err(self.endpoint.failed("a request for events", source))
-            }
-            // A daemon that is killed cuts the stream; one that stops ends it.
-            Some(Err(source)) if is_disconnect(&source) => {
+            // A daemon that stops ends the stream, one that is killed breaks it.
+            None
+            | Some(Err(ClientError::IOError { .. } | ClientError::HyperResponseError { .. })) => {
                 Err(DockerError::Ended { endpoint: self.endpoint.clone() })
             }
             Some(Err(source)) => Err(self.endpoint.failed("a request for events", source)),
-            None => Err(DockerError::Ended { endpoint: self.endpoint.clone() }),
         }
     }
 }
 
-/// Whether an error of a stream means that the other side has gone.
-fn is_disconnect(error: &bollard::errors::Error) -> bool {
-    chain(error).any(|cause| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(|error| {
-            error.is_incomplete_message() || error.is_closed() || error.is_body_write_aborted()
-        }) || cause.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::BrokenPipe
-            )
-        })
-    })
-}
-
 /// An error and what caused it, on one line.
-fn causes(error: &bollard::errors::Error) -> String {
+fn causes(error: &ClientError) -> String {
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
     // Many an error's text already holds its cause's.
     texts.dedup_by(|cause, text| text.contains(cause.as_str()));
@@ -311,7 +299,7 @@ mod tests {
     fn connection_errors_say_what_to_do() {
         let endpoint = Endpoint::parse("").unwrap();
         let explain = |kind: io::ErrorKind| {
-            endpoint.explain(io::Error::from(kind), Duration::from_secs(5)).to_string()
+            endpoint.unreachable(io::Error::from(kind), Duration::from_secs(5)).to_string()
         };
         assert_eq!(
             explain(io::ErrorKind::PermissionDenied),

@@ -18,7 +18,7 @@ use bollard::{
 use futures_util::{Stream, StreamExt};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 use tracing::{info, warn};
 
@@ -101,35 +101,40 @@ impl Session {
         let mut events = std::pin::pin!(events);
         let mut inspector = Inspector::new(daemon.clone());
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-        let mut lists = interval(LIST_INTERVAL);
+        let mut lists = interval_at(Instant::now() + LIST_INTERVAL, LIST_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         lists.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.known.doubt_starts();
+        let mut effects = self.list(&daemon, events.as_mut()).await?;
         loop {
-            let effects = tokio::select! {
-                // Its first tick is at once, and so comes before all else.
-                biased;
-                _ = lists.tick() => self.list(&daemon, events.as_mut()).await?,
+            self.contact = SystemTime::now();
+            self.apply(effects, &mut inspector).await?;
+            effects = tokio::select! {
                 event = events.next() => Vec::from_iter(self.event(daemon.streamed(event)?)),
                 (id, answer) = inspector.next() => vec![self.known.inspected(id, answer)],
+                _ = lists.tick() => self.list(&daemon, events.as_mut()).await?,
                 _ = pings.tick() => {
                     daemon.prove_alive().await?;
                     Vec::new()
                 }
             };
-            self.contact = SystemTime::now();
-            for Effect { update, inspect, left_out } in effects {
-                if left_out > 0 {
-                    warn!(left_out, "Docker has more containers than are remembered");
-                }
-                if let Some(update) = update {
-                    self.updates.send(update).await.map_err(|_| End::Unheard)?;
-                }
-                for id in inspect {
-                    inspector.ask(id);
-                }
+        }
+    }
+
+    /// Tells and asks what news leads to.
+    async fn apply(&self, effects: Vec<Effect>, inspector: &mut Inspector) -> Result<(), End> {
+        for Effect { update, inspect, left_out } in effects {
+            if left_out > 0 {
+                warn!(left_out, "Docker has more containers than are remembered");
+            }
+            if let Some(update) = update {
+                self.updates.send(update).await.map_err(|_| End::Unheard)?;
+            }
+            for id in inspect {
+                inspector.ask(id);
             }
         }
+        Ok(())
     }
 
     /// Lists all containers. Events that come while the list is on its way may be

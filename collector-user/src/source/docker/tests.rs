@@ -30,13 +30,22 @@ const ID: &str = "4cb3a3c0f9a2f5d2d2b6cb6e9c54a3c6b8a1a5d6ab0fd3f0d2e9c0d4f8e71b
 enum Answer {
     Json(String),
     NotFound,
-    /// Lines of a stream that then stays open, or ends.
+    /// Lines of a stream, and what becomes of it then.
     Events {
         lines: Vec<String>,
-        ends: bool,
+        then: Then,
     },
     /// Nothing, for ever.
     Silence,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Stays,
+    /// As HTTP has it.
+    Ends,
+    /// The connection is cut.
+    Breaks,
 }
 
 /// Serves a Unix socket from a thread of its own for as long as the test process
@@ -71,12 +80,12 @@ fn converse(mut stream: impl Read + Write, answer: &dyn Fn(&str) -> Answer) {
     let (text, stays) = match answer(head.split(' ').nth(1).unwrap()) {
         Answer::Json(body) => (whole("200 OK", &body), false),
         Answer::NotFound => (whole("404 Not Found", r#"{"message":"no such container"}"#), false),
-        Answer::Events { lines, ends } => {
+        Answer::Events { lines, then } => {
             let chunk = |line: &String| format!("{:x}\r\n{line}\n\r\n", line.len() + 1);
             let chunks = lines.iter().map(chunk).collect::<Vec<_>>().concat();
-            let end = if ends { "0\r\n\r\n" } else { "" };
+            let end = if matches!(then, Then::Ends) { "0\r\n\r\n" } else { "" };
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            (format!("{head}{chunks}{end}"), !ends)
+            (format!("{head}{chunks}{end}"), matches!(then, Then::Stays))
         }
         Answer::Silence => (String::new(), true),
     };
@@ -157,7 +166,7 @@ async fn a_daemon_is_listed_then_inspected_and_its_events_count_after_the_list()
     let path = serve(&scratch, move |path| {
         log.lock().unwrap().push(path.to_owned());
         if path.starts_with("/events?") {
-            Answer::Events { lines: vec![event("rename", "shop", 1)], ends: false }
+            Answer::Events { lines: vec![event("rename", "shop", 1)], then: Then::Stays }
         } else if path.starts_with("/containers/json?") {
             // The event comes while the list is on its way, and is newer.
             thread::sleep(LIMIT / 4);
@@ -195,7 +204,7 @@ async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
         if path.starts_with("/events?") {
             let life = [("create", 5_000), ("start", 5_020), ("destroy", 5_070)];
             let lines = life.map(|(action, at_ms)| event(action, "flash", at_ms)).to_vec();
-            Answer::Events { lines, ends: false }
+            Answer::Events { lines, then: Then::Stays }
         } else if path.starts_with("/containers/json?") {
             Answer::Json("[]".to_owned())
         } else {
@@ -230,7 +239,7 @@ async fn a_daemon_that_accepts_and_never_answers_is_told_of_once() {
 async fn a_daemon_that_stops_answering_later_is_found_out_by_pings() {
     let scratch = Scratch::new();
     let path = serve(&scratch, |path| match path.split(['?', '/']).nth(1) {
-        Some("events") => Answer::Events { lines: Vec::new(), ends: false },
+        Some("events") => Answer::Events { lines: Vec::new(), then: Then::Stays },
         Some("containers") => Answer::Json("[]".to_owned()),
         _ => Answer::Silence,
     });
@@ -244,11 +253,13 @@ async fn a_daemon_that_stops_answering_later_is_found_out_by_pings() {
 #[tokio::test]
 async fn a_daemon_that_ends_its_stream_is_listed_again() {
     let scratch = Scratch::new();
-    let path = serve(&scratch, |path| match path.split(['?', '/']).nth(1) {
+    let endings = Mutex::new([Then::Ends, Then::Breaks].into_iter().cycle());
+    let path = serve(&scratch, move |path| match path.split(['?', '/']).nth(1) {
         Some("events") => {
             // After the list.
             thread::sleep(LIMIT / 4);
-            Answer::Events { lines: Vec::new(), ends: true }
+            let then = endings.lock().unwrap().next().unwrap();
+            Answer::Events { lines: Vec::new(), then }
         }
         Some("containers") => Answer::Json("[]".to_owned()),
         _ => Answer::Json("OK".to_owned()),
@@ -271,7 +282,7 @@ async fn an_absent_daemon_is_told_of_once_and_found_when_it_comes() {
     assert!(reason.contains("does not exist"), "{reason}");
     assert!(watched.is_silent_for(BACK_OFF_MIN + LIMIT).await);
     serve(&scratch, |path| match path.split(['?', '/']).nth(1) {
-        Some("events") => Answer::Events { lines: Vec::new(), ends: false },
+        Some("events") => Answer::Events { lines: Vec::new(), then: Then::Stays },
         _ => Answer::Json("[]".to_owned()),
     });
     assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
