@@ -86,7 +86,6 @@ pub fn kernel_usage_seconds(path: &str) -> f64 {
 }
 
 /// Nanoseconds in seconds.
-#[expect(clippy::cast_precision_loss, reason = "52 bits of mantissa are 52 days")]
 pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
@@ -237,6 +236,9 @@ impl Cgroup {
                 removed
             });
             gone.ok_or_else(|| format!("can't remove {}", directory.display()))?;
+            // An enclosing cgroup that came with it goes with it, unless it is in use (the
+            // hierarchy's root always is).
+            let _ = directory.parent().map(fs::remove_dir);
         }
         Ok(())
     }

@@ -39,7 +39,8 @@ pub fn ready(needs: &[Need]) -> bool {
         return true;
     }
     let lacks = lacks.join("; ");
-    assert!(env::var("CI").as_deref() != Ok("true"), "CI=true forbids to skip a test: {lacks}");
+    let ci = env::var("CI").unwrap_or_default();
+    assert!(matches!(&*ci, "" | "0" | "false"), "CI={ci} forbids to skip a test: {lacks}");
     println!("SKIPPED: {lacks}");
     false
 }

@@ -148,6 +148,27 @@ impl Exposition {
     }
 }
 
+/// Checks over many scrapes that what may only grow does.
+#[derive(Debug, Default)]
+pub struct Monotone {
+    last: BTreeMap<(String, Labels), f64>,
+    /// How many pairs of values were compared.
+    pub compared: u64,
+}
+
+impl Monotone {
+    /// Takes the next scrape; panics if a counter went back.
+    pub fn observe(&mut self, exposition: &Exposition) {
+        for sample in exposition.growing() {
+            let key = (sample.name.clone(), sample.labels.clone());
+            if let Some(last) = self.last.insert(key, sample.value) {
+                assert!(sample.value >= last, "went back from {last}: {sample:?}");
+                self.compared += 1;
+            }
+        }
+    }
+}
+
 /// Counts on the wire are whole numbers below 2^53: exactly comparable.
 fn same(left: f64, right: f64) -> bool {
     left.total_cmp(&right).is_eq()
