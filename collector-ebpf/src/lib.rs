@@ -93,7 +93,7 @@ pub struct CpuState<W> {
     pub slot: W,
     /// When the running slice (or idleness) began, on the task clock.
     pub slice_start_tns: W,
-    /// CLOCK_MONOTONIC minus task clock when last compared, in ns (wrapping).
+    /// `CLOCK_MONOTONIC` minus task clock when last compared, in ns (wrapping).
     pub clock_offset_ns: W,
     /// When that comparison was made, on the task clock.
     pub calibrated_at_tns: W,
@@ -113,8 +113,8 @@ pub struct CpuState<W> {
     pub cached_epoch: W,
     /// Closed idle time in ns.
     pub idle_ns: W,
-    /// Task clock at the first switch seen: since when this CPU is accounted.
-    pub born_at_tns: W,
+    /// `CLOCK_MONOTONIC` at the first switch seen: since when this CPU is accounted.
+    pub born_at_ns: W,
     /// Switches that fired no tracepoint and whose slice the ledger gave back.
     pub missed_repaired: W,
     /// Switches that fired no tracepoint and whose slice is lost.
@@ -165,39 +165,40 @@ pub struct CgroupEvent {
     pub path: [u8; PATH_BYTES],
 }
 
+/// De Bruijn sequence of order 5: its 32 five-bit windows are all different.
+const DE_BRUIJN: u32 = 0x077C_B531;
+
+/// log2 of a power of two, by the window that multiplying [`DE_BRUIJN`] by it brings
+/// to the top. A `static`: it must land in `.rodata`, beside the programs' globals.
+static LOG2: [u8; 32] = {
+    let mut table = [0; 32];
+    let mut power = 0;
+    while power < 32 {
+        table[((DE_BRUIJN << power) >> 27) as usize] = power;
+        power += 1;
+    }
+    table
+};
+
 /// The bucket of a duration: the first whose upper bound is not below it.
 ///
-/// Branches rather than `leading_zeros`: BPF has no such instruction, and what LLVM
-/// makes of it costs several times these five comparisons.
+/// Branch-free but for two clamps: BPF has no count of leading zeros; what LLVM makes
+/// of it costs twice as much, and five comparisons mispredict (and give the verifier
+/// 32 paths each).
 #[inline]
-pub const fn bucket(duration_ns: u64) -> usize {
+pub fn bucket(duration_ns: u64) -> usize {
     // `le` bounds are inclusive, so 1,024 ns belongs to the bucket of 2^10.
-    let mut rest = duration_ns.saturating_sub(1) >> FIRST_EDGE_LOG2;
-    if rest >= 1 << (BUCKETS - 2) {
-        return BUCKETS - 1;
-    }
-    let mut bits = 0;
-    if rest >= 1 << 16 {
-        rest >>= 16;
-        bits += 16;
-    }
-    if rest >= 1 << 8 {
-        rest >>= 8;
-        bits += 8;
-    }
-    if rest >= 1 << 4 {
-        rest >>= 4;
-        bits += 4;
-    }
-    if rest >= 1 << 2 {
-        rest >>= 2;
-        bits += 2;
-    }
-    if rest >= 1 << 1 {
-        rest >>= 1;
-        bits += 1;
-    }
-    bits + rest as usize
+    let units = duration_ns.saturating_sub(1) >> FIRST_EDGE_LOG2;
+    let mut ones = units.min(1 << (BUCKETS - 2)) as u32;
+    ones |= ones >> 1;
+    ones |= ones >> 2;
+    ones |= ones >> 4;
+    ones |= ones >> 8;
+    ones |= ones >> 16;
+    // `ones + 1` is the power of two above `units`: its log2 is their bit length.
+    let window = DE_BRUIJN.wrapping_mul(ones + 1) >> 27;
+    // The verifier can't see that no larger one comes out of the table.
+    (LOG2[(window & 31) as usize] as usize).min(BUCKETS - 1)
 }
 
 /// Upper bound of a finite bucket in ns (inclusive).

@@ -3,6 +3,8 @@
 //!
 //! # Layout
 //! - [`args`]: the command line, parsed and validated before anything is loaded.
+//! - [`exit`]: the exit codes, all of them.
+//! - [`logging`]: lines on stderr, and nothing that can stop the daemon.
 //! - [`preflight`]: what this host lacks, all of it at once.
 //! - [`app`]: wiring and shutdown; the only place that knows everyone.
 //! - [`model`]: pure accounting: no clock, no I/O, no async.
@@ -11,7 +13,9 @@
 
 pub mod app;
 pub mod args;
+pub mod exit;
 pub mod exposition;
+pub mod logging;
 pub mod model;
 pub mod preflight;
 pub mod source;

@@ -1,3 +1,51 @@
-//! Entry point: parse, set up logging, run, exit code.
+//! Entry point: parse, set up logging, look at the host, run, exit code.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use slicemeter::{
+    app,
+    args::{self, Action, Config},
+    exit, logging, preflight,
+};
+
+fn main() -> ExitCode {
+    let code = match args::parse(std::env::args_os()) {
+        Ok((action, config)) => start(action, config),
+        Err(refusal) => refusal.print(),
+    };
+    code.into()
+}
+
+fn start(action: Action, config: Config) -> exit::Code {
+    if let Err(error) = logging::start(config.log) {
+        // Cannot happen in a process that does this once, and no log can tell of it.
+        let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", logging::chain(&error));
+        return exit::Code::Internal;
+    }
+    let report = preflight::examine(&config.paths, &config.docker.host);
+    match action {
+        Action::Check => report.print(),
+        Action::Run => {
+            report.log();
+            match report.exit_code() {
+                exit::Code::Success => run(config),
+                lacking => lacking,
+            }
+        }
+    }
+}
+
+fn run(config: Config) -> exit::Code {
+    match app::run(config) {
+        Ok(()) => exit::Code::Success,
+        Err(error) => {
+            tracing::error!("{}", logging::chain(&error));
+            error.exit_code()
+        }
+    }
+}

@@ -1,1 +1,369 @@
-//! The accounts.
+//! The accounts: whose usage is whose, and for how long it is told.
+//!
+//! Owns containers' totals over all their cgroups' lives, what was settled, and what
+//! the runtime said of their identity. Deterministic: same readings, events and times
+//! in, same snapshot out.
+//!
+//! A slice counts in one container: the deepest around its cgroup. When a cgroup is
+//! settled its usage stays with its container, or goes to the nearest cgroup above it;
+//! when a container's series ends, its usage goes to the roll-up and to the cgroups
+//! above it. So the host's sum loses nothing, ever.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    cgroups::{Cgroup, Cgroups, Stage, ancestors},
+    container::{ContainerId, ContainerMeta, DockerUpdate},
+    container_id::deepest_container,
+    moment::Moment,
+    snapshot::{
+        CgroupView, ContainerView, DockerHealth, Exited, LedgerHealth, SlotCounts, Snapshot,
+    },
+    usage::Usage,
+};
+
+/// What the accounts are told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long the series of a container that is gone stay, in ms.
+    pub retain_exited_ms: u64,
+    /// Whether cgroups that are no container are told of, too.
+    pub all_cgroups: bool,
+    /// Slots that cgroups can own.
+    pub slots: u32,
+}
+
+/// A container's account, over all the lives of its cgroup.
+#[derive(Clone, Debug)]
+struct Account {
+    id: ContainerId,
+    first_seen_ms: u64,
+    /// Usage of its settled cgroups.
+    past: Usage,
+    /// When its last cgroup was removed.
+    ended: Option<Moment>,
+    /// Whether any cgroup of it ever had a slot: if none had, its usage is known only
+    /// as a part of the overflow, and a series of zeroes would be a lie.
+    told: bool,
+}
+
+/// An identity, and since when its runtime no longer knows it.
+#[derive(Clone, Debug)]
+struct Identity {
+    meta: Arc<ContainerMeta>,
+    removed_at_ms: Option<u64>,
+}
+
+/// All accounts of the host.
+#[derive(Debug)]
+pub struct Accounts {
+    rules: Rules,
+    /// The cgroups and the states of their slots.
+    cgroups: Cgroups,
+    containers: BTreeMap<Arc<str>, Account>,
+    identities: HashMap<ContainerId, Identity>,
+    /// Usage of what is gone, by the path of the cgroup (no container) it was under.
+    settled: HashMap<Arc<str>, Usage>,
+    overflow: Usage,
+    unattributed: Usage,
+    exited: Exited,
+    docker: DockerHealth,
+    /// Highest tallies published so far: idle in flight is an estimate, too.
+    idle_ns: u64,
+}
+
+impl Accounts {
+    /// Empty accounts.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            cgroups: Cgroups::default(),
+            containers: BTreeMap::new(),
+            identities: HashMap::new(),
+            settled: HashMap::new(),
+            overflow: Usage::default(),
+            unattributed: Usage::default(),
+            exited: Exited::default(),
+            docker: DockerHealth::default(),
+            idle_ns: 0,
+        }
+    }
+
+    /// The cgroups and where their slots are on their way.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// Takes in a cgroup that was made, or found in the tree. Idempotent.
+    pub fn created(&mut self, id: u64, path: &str, slot: Option<u32>, seen_ms: u64) {
+        let path: Arc<str> = path.into();
+        let found = deepest_container(&path);
+        let container: Option<Arc<str>> = found.as_ref().map(|found| found.root.into());
+        if let (Some(found), Some(root)) = (found, &container) {
+            let account = self.containers.entry(root.clone()).or_insert_with(|| Account {
+                id: ContainerId::new(found.id),
+                first_seen_ms: seen_ms,
+                past: Usage::default(),
+                ended: None,
+                told: false,
+            });
+            account.ended = None;
+            account.told |= slot.is_some();
+        }
+        let own = Usage::default();
+        self.cgroups.insert(id, Cgroup { path, container, slot, stage: Stage::Live, own });
+    }
+
+    /// Notes that a cgroup was removed. Unknown ids and repeats change nothing.
+    pub fn removed(&mut self, id: u64, now: Moment) {
+        let Some(cgroup) = self.cgroups.get_mut(id).filter(|cgroup| cgroup.stage == Stage::Live)
+        else {
+            return;
+        };
+        cgroup.stage = Stage::Dying(now.monotonic_ms);
+        if let Some(container) = cgroup.container.clone() {
+            let lives = self.cgroups.iter().any(|(_, other)| {
+                other.stage == Stage::Live && other.container.as_ref() == Some(&container)
+            });
+            if let Some(account) = self.containers.get_mut(&container).filter(|_| !lives) {
+                account.ended = Some(now);
+            }
+        }
+    }
+
+    /// Notes that the kernel's side has forgotten a cgroup.
+    pub fn forgotten(&mut self, id: u64, now: Moment) {
+        if let Some(cgroup) = self.cgroups.get_mut(id) {
+            cgroup.stage = Stage::Forgotten(now.monotonic_ms);
+        }
+    }
+
+    /// Notes that a cgroup has got a slot of its own.
+    pub fn promoted(&mut self, id: u64, slot: u32) {
+        if let Some(cgroup) = self.cgroups.get_mut(id) {
+            cgroup.slot = Some(slot);
+            if let Some(container) = &cgroup.container
+                && let Some(account) = self.containers.get_mut(container)
+            {
+                account.told = true;
+            }
+        }
+    }
+
+    /// Takes over a reading: `read` gives a slot's usage since its cgroup got it.
+    pub fn record(&mut self, read: impl Fn(u32) -> Usage) {
+        for (_, cgroup) in self.cgroups.iter_mut() {
+            if let Some(slot) = cgroup.slot {
+                cgroup.own.raise_to(&read(slot));
+            }
+        }
+        self.overflow.raise_to(&read(collector_ebpf::OVERFLOW_SLOT));
+        self.unattributed.raise_to(&read(collector_ebpf::UNATTRIBUTED_SLOT));
+    }
+
+    /// Takes a cgroup out after its last reading; its slot may be cleared and freed.
+    pub fn settle(&mut self, id: u64) {
+        let Some(cgroup) = self.cgroups.remove(id) else { return };
+        let account = cgroup.container.as_ref().and_then(|root| self.containers.get_mut(root));
+        if let Some(account) = account {
+            account.past.add(&cgroup.own);
+            return;
+        }
+        if self.cgroups.at(&cgroup.path).is_some() {
+            // The path lives again: its series goes on from here.
+            self.settled.entry(cgroup.path).or_default().add(&cgroup.own);
+            return;
+        }
+        let mut usage = cgroup.own;
+        if let Some(below) = self.settled.remove(&cgroup.path) {
+            usage.add(&below);
+        }
+        self.settle_above(&cgroup.path, &usage);
+    }
+
+    /// Takes over what the runtime says.
+    pub fn docker(&mut self, update: DockerUpdate, now: Moment) {
+        match update {
+            DockerUpdate::Listed(list) => {
+                self.docker.up = true;
+                let present: HashSet<ContainerId> = list.iter().map(|(id, _)| id.clone()).collect();
+                for (id, identity) in &mut self.identities {
+                    if !present.contains(id) {
+                        identity.removed_at_ms.get_or_insert(now.monotonic_ms);
+                    }
+                }
+                for (id, meta) in list {
+                    self.identify(id, meta);
+                }
+            }
+            DockerUpdate::Seen(id, meta) => self.identify(id, meta),
+            DockerUpdate::Removed(id) => {
+                if let Some(identity) = self.identities.get_mut(&id) {
+                    identity.removed_at_ms.get_or_insert(now.monotonic_ms);
+                }
+            }
+            DockerUpdate::Down(_) => {
+                self.docker.disconnects += u64::from(self.docker.up);
+                self.docker.up = false;
+            }
+        }
+    }
+
+    /// Ends the series of containers that have been gone for long enough.
+    pub fn expire(&mut self, now: Moment) {
+        let busy: HashSet<Arc<str>> =
+            self.cgroups.iter().filter_map(|(_, cgroup)| cgroup.container.clone()).collect();
+        let retain_ms = self.rules.retain_exited_ms;
+        let over: Vec<Arc<str>> = self
+            .containers
+            .iter()
+            .filter(|(root, account)| {
+                !busy.contains(*root)
+                    && account
+                        .ended
+                        .is_some_and(|ended| now.monotonic_ms >= ended.monotonic_ms + retain_ms)
+            })
+            .map(|(root, _)| root.clone())
+            .collect();
+        for root in over {
+            if let Some(account) = self.containers.remove(&root) {
+                self.exited.containers += 1;
+                self.exited.usage.add(&account.past);
+                self.settle_above(&root, &account.past);
+            }
+        }
+        let named: HashSet<&ContainerId> =
+            self.containers.values().map(|account| &account.id).collect();
+        self.identities.retain(|id, identity| {
+            let gone =
+                identity.removed_at_ms.is_some_and(|at_ms| now.monotonic_ms >= at_ms + retain_ms);
+            !gone || named.contains(id)
+        });
+    }
+
+    /// A picture of everything, with the ledger's own health added in.
+    pub fn snapshot(&mut self, now: Moment, mut ledger: LedgerHealth) -> Snapshot {
+        self.idle_ns = self.idle_ns.max(ledger.idle_ns);
+        ledger.idle_ns = self.idle_ns;
+        ledger.overflow = self.overflow;
+        ledger.unattributed = self.unattributed;
+        let containers = self.container_usages();
+        Snapshot {
+            taken_at_ms: now.wall_ms,
+            host: self.host(),
+            cgroups: if self.rules.all_cgroups {
+                self.cgroup_views(&containers)
+            } else {
+                Vec::new()
+            },
+            containers: self.container_views(&containers, now),
+            exited: self.exited,
+            ledger,
+            slots: self.slot_counts(),
+            docker: self.docker,
+        }
+    }
+
+    fn identify(&mut self, id: ContainerId, meta: ContainerMeta) {
+        self.identities.insert(id, Identity { meta: Arc::new(meta), removed_at_ms: None });
+    }
+
+    /// Adds usage of what is gone to the nearest cgroup above that is no container's.
+    fn settle_above(&mut self, path: &str, usage: &Usage) {
+        let above = ancestors(path)
+            .find(|path| self.cgroups.at(path).is_some_and(|found| found.container.is_none()))
+            .unwrap_or("/");
+        match self.settled.get_mut(above) {
+            Some(settled) => settled.add(usage),
+            None => {
+                self.settled.insert(above.into(), *usage);
+            }
+        }
+    }
+
+    fn container_usages(&self) -> BTreeMap<&Arc<str>, Usage> {
+        let mut usages: BTreeMap<&Arc<str>, Usage> =
+            self.containers.iter().map(|(root, account)| (root, account.past)).collect();
+        for (_, cgroup) in self.cgroups.iter() {
+            if let Some(root) = &cgroup.container
+                && let Some(usage) = usages.get_mut(root)
+            {
+                usage.add(&cgroup.own);
+            }
+        }
+        usages
+    }
+
+    fn container_views(
+        &self,
+        usages: &BTreeMap<&Arc<str>, Usage>,
+        now: Moment,
+    ) -> Vec<ContainerView> {
+        self.containers
+            .iter()
+            .filter(|(_, account)| account.told)
+            .map(|(root, account)| ContainerView {
+                path: root.clone(),
+                id: account.id.clone(),
+                meta: self.identities.get(&account.id).map(|identity| identity.meta.clone()),
+                first_seen_ms: account.first_seen_ms,
+                last_seen_ms: account.ended.unwrap_or(now).wall_ms,
+                usage: usages.get(root).copied().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// Cgroups that are no container, each with all that is and was below it.
+    fn cgroup_views(&self, containers: &BTreeMap<&Arc<str>, Usage>) -> Vec<CgroupView> {
+        let mut views: BTreeMap<&str, CgroupView> = self
+            .cgroups
+            .iter()
+            .filter(|(_, cgroup)| {
+                cgroup.container.is_none() && cgroup.stage == Stage::Live && &*cgroup.path != "/"
+            })
+            .map(|(_, cgroup)| {
+                let view = CgroupView { path: cgroup.path.clone(), usage: Usage::default() };
+                (&*cgroup.path, view)
+            })
+            .collect();
+        let own = self
+            .cgroups
+            .iter()
+            .filter(|(_, cgroup)| cgroup.container.is_none())
+            .map(|(_, cgroup)| (&cgroup.path, &cgroup.own));
+        let below = containers.iter().map(|(root, usage)| (*root, usage));
+        for (path, usage) in own.chain(below).chain(&self.settled) {
+            for path in std::iter::once(&**path).chain(ancestors(path)) {
+                if let Some(view) = views.get_mut(path) {
+                    view.usage.add(usage);
+                }
+            }
+        }
+        views.into_values().collect()
+    }
+
+    fn host(&self) -> Usage {
+        self.cgroups
+            .iter()
+            .map(|(_, cgroup)| &cgroup.own)
+            .chain(self.containers.values().map(|account| &account.past))
+            .chain(self.settled.values())
+            .chain([&self.overflow, &self.unattributed])
+            .sum()
+    }
+
+    fn slot_counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        for (_, cgroup) in self.cgroups.iter().filter(|(_, cgroup)| cgroup.slot.is_some()) {
+            match cgroup.stage {
+                Stage::Live | Stage::Dying(_) => counts.used += 1,
+                Stage::Forgotten(_) => counts.retiring += 1,
+            }
+        }
+        counts.free = u64::from(self.rules.slots).saturating_sub(counts.used + counts.retiring);
+        counts
+    }
+}

@@ -5,8 +5,9 @@
 //! ABI's constants, and so can neither block nor fail for outside reasons.
 
 pub mod accounts;
-pub mod cgroup_tree;
+pub mod cgroups;
 pub mod container;
 pub mod container_id;
+pub mod moment;
 pub mod snapshot;
 pub mod usage;

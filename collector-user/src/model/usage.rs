@@ -20,6 +20,13 @@ impl Log2Histogram {
         self.buckets.iter().sum()
     }
 
+    fn raise_to(&mut self, reading: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(&reading.buckets) {
+            *mine = (*mine).max(*theirs);
+        }
+        self.sum_ns = self.sum_ns.max(reading.sum_ns);
+    }
+
     fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += theirs;
@@ -44,6 +51,16 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Takes over a later reading of the same counters, never going back: the slice in
+    /// flight is an estimate, and may turn out shorter than was published.
+    pub fn raise_to(&mut self, reading: &Self) {
+        self.runtime_ns = self.runtime_ns.max(reading.runtime_ns);
+        self.voluntary = self.voluntary.max(reading.voluntary);
+        self.involuntary = self.involuntary.max(reading.involuntary);
+        self.slices.raise_to(&reading.slices);
+        self.waits.raise_to(&reading.waits);
+    }
+
     /// Adds another usage to this one.
     pub fn add(&mut self, other: &Self) {
         self.runtime_ns += other.runtime_ns;

@@ -1,1 +1,8 @@
-//! I/O in.
+//! I/O in: the kernel, cgroupfs, Docker. Knows nothing of what is exposed.
+
+pub mod cgroupfs;
+pub mod docker;
+pub mod kernel;
+
+#[cfg(test)]
+mod scratch;

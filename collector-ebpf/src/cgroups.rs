@@ -1,0 +1,110 @@
+//! Cgroup identity: a slot at birth, an event at birth and death.
+//!
+//! A new cgroup gets its slot here, in the kernel, before any task can enter it, so
+//! that one which lives five milliseconds is accounted from its first slice. Slots
+//! are given back by user space alone, after it has read them.
+//!
+//! Both tracepoints fire inside `TRACE_CGROUP_PATH` (kernel/cgroup/cgroup-internal.h),
+//! under a spinlock with interrupts off: per-CPU tallies need no more protection.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str_bytes},
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::{debug, warn};
+use collector_ebpf::{CgroupEvent, CgroupEventKind, CpuState, OVERFLOW_SLOT, PATH_BYTES};
+
+use crate::{
+    layout::{self, CGROUP_ROOT, HIERARCHY, ROOT_HIERARCHY, field},
+    maps::{CGROUP_SLOTS, CPUS, EVENTS, FREE_SLOTS},
+};
+
+/// Maps a new cgroup to a free slot, and tells user space.
+#[inline]
+pub(crate) fn created(ctx: &BtfTracePointContext) {
+    let cgroup: *const u8 = ctx.arg(0);
+    if !accounted(cgroup) {
+        return;
+    }
+    // SAFETY: the tracepoint's first argument is a `struct cgroup`.
+    let id = unsafe { layout::cgroup_id(cgroup) };
+    let popped = FREE_SLOTS.pop().ok().flatten();
+    if popped.is_none() {
+        warn!(ctx, "no free slot for cgroup {}: it shares the overflow slot", id);
+        tally(|cpu| cpu.slots_exhausted += 1);
+    }
+    let mut slot = popped.unwrap_or(OVERFLOW_SLOT);
+    if CGROUP_SLOTS.insert(id, slot, u64::from(BPF_NOEXIST)).is_err() {
+        warn!(ctx, "no room for the id of cgroup {}: its usage is unattributed", id);
+        tally(|cpu| cpu.ids_exhausted += 1);
+        if let Some(unused) = popped {
+            // There is room: it was popped a moment ago, and each slot exists once.
+            if FREE_SLOTS.push(unused, 0).is_err() {
+                tally(|cpu| cpu.slots_exhausted += 1);
+            }
+        }
+        slot = OVERFLOW_SLOT;
+    }
+    debug!(ctx, "cgroup {} created, slot {}", id, slot);
+    announce(ctx, CgroupEventKind::Created, id, slot);
+}
+
+/// Tells user space that a cgroup is gone. Its last tasks may still be on their way
+/// out (`do_exit` after `cgroup_exit`), so the slot stays its own for now.
+#[inline]
+pub(crate) fn removed(ctx: &BtfTracePointContext) {
+    let cgroup: *const u8 = ctx.arg(0);
+    if !accounted(cgroup) {
+        return;
+    }
+    // SAFETY: the tracepoint's first argument is a `struct cgroup`.
+    let id = unsafe { layout::cgroup_id(cgroup) };
+    debug!(ctx, "cgroup {} removed", id);
+    announce(ctx, CgroupEventKind::Removed, id, OVERFLOW_SLOT);
+}
+
+/// Whether the cgroup is of the hierarchy that is accounted: v1 makes one in each of
+/// a dozen hierarchies per container.
+#[inline]
+fn accounted(cgroup: *const u8) -> bool {
+    // SAFETY: `cgroup` is the tracepoint's argument, a `struct cgroup`.
+    let root: *const u8 = unsafe { field(cgroup, &CGROUP_ROOT) };
+    // SAFETY: `cgroup.root` is a `struct cgroup_root`.
+    let hierarchy: u32 = unsafe { field(root, &ROOT_HIERARCHY) };
+    u64::from(hierarchy) == HIERARCHY.load()
+}
+
+#[inline]
+fn announce(ctx: &BtfTracePointContext, kind: CgroupEventKind, id: u64, slot: u32) {
+    let Some(mut entry) = EVENTS.reserve::<CgroupEvent>(0) else {
+        warn!(ctx, "event ring full: cgroup {} is found by the next walk", id);
+        tally(|cpu| cpu.events_dropped += 1);
+        return;
+    };
+    let path: *const u8 = ctx.arg(1);
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points to the reserved record: writable, aligned, and ours
+    // until it is submitted. The path is written as raw bytes by the helper.
+    unsafe {
+        (&raw mut (*event).kind).write(kind as u32);
+        (&raw mut (*event).slot).write(slot);
+        (&raw mut (*event).id).write(id);
+        (&raw mut (*event).reserved).write(0);
+        let bytes =
+            core::slice::from_raw_parts_mut((&raw mut (*event).path).cast::<u8>(), PATH_BYTES);
+        let length = bpf_probe_read_kernel_str_bytes(path, bytes).map_or(0, |read| read.len() + 1);
+        (&raw mut (*event).path_len).write(length as u32);
+    }
+    entry.submit(0);
+}
+
+#[inline]
+fn tally(count: impl FnOnce(&mut CpuState<u64>)) {
+    // SAFETY: no arguments; interrupts are off, so the CPU stays the same.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(state) = CPUS.get_ptr_mut(cpu) {
+        // SAFETY: the map's own memory; only this CPU writes its record.
+        count(unsafe { &mut *state });
+    }
+}

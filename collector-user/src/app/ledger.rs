@@ -1,0 +1,313 @@
+//! The ledger's keeper: one task that owns the kernel's counters and the accounts.
+//!
+//! Readings, cgroup events and Docker's news come in as they happen; immutable
+//! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
+//! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
+
+use std::{sync::Arc, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{
+    exposition::SnapshotRequest,
+    model::{
+        accounts::{Accounts, Rules},
+        container::DockerUpdate,
+        moment::Moment,
+        snapshot::LedgerHealth,
+    },
+    source::{
+        cgroupfs::{Hierarchy, Walk, walk},
+        kernel::{Kernel, LoadError, counters::CpuTallies, events::CgroupEvent},
+    },
+};
+
+/// How often the dead are settled, slots freed and CPUs counted. A slot is away for
+/// two or three of these: at 1,000 cgroups a minute that is some fifty slots.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often the tree is walked although no event was lost: renamed cgroups (v1) fire
+/// no event that is followed.
+const WALK_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How soon after an event was lost, or came without its path.
+const WALK_SOON: Duration = Duration::from_millis(100);
+
+/// Kernel, accounts, and what happened to either.
+pub(super) struct Ledger {
+    kernel: Kernel,
+    accounts: Accounts,
+    hierarchy: Hierarchy,
+    walk_at: Instant,
+    walking: Option<JoinHandle<Walk>>,
+    /// Ids that lived before the walk under way: what it does not find is gone.
+    lived_before: Vec<u64>,
+    walk_errors: u64,
+    events_dropped: u64,
+    memory_bytes: u64,
+}
+
+impl Ledger {
+    /// Takes in the cgroups that exist, then starts to account slices: in this order,
+    /// so that no cgroup is without its slot when its first slice ends.
+    pub(super) fn start(
+        mut kernel: Kernel,
+        hierarchy: Hierarchy,
+        rules: Rules,
+    ) -> Result<Self, LoadError> {
+        let found = walk(&hierarchy);
+        let mut accounts = Accounts::new(rules);
+        let walk_errors = found.errors;
+        adopt(&mut kernel, &mut accounts, found);
+        kernel.start()?;
+        let memory_bytes = kernel.memory_bytes().unwrap_or_default();
+        Ok(Self {
+            kernel,
+            accounts,
+            hierarchy,
+            walk_at: Instant::now() + WALK_INTERVAL,
+            walking: None,
+            lived_before: Vec::new(),
+            walk_errors,
+            events_dropped: 0,
+            memory_bytes,
+        })
+    }
+
+    /// Keeps the books until told to stop; dropping `self` then frees the kernel side.
+    pub(super) async fn keep(
+        mut self,
+        mut requests: mpsc::Receiver<SnapshotRequest>,
+        mut docker: mpsc::Receiver<DockerUpdate>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                Some(update) = docker.recv() => self.hear(update),
+                activity = self.kernel.activity() => match activity {
+                    Ok(()) => self.follow_events(),
+                    Err(error) => {
+                        // The tick reads the events, too: late, but none is lost.
+                        tracing::warn!(%error, "cannot wait for cgroup events");
+                        tokio::time::sleep(TICK).await;
+                    }
+                },
+                _ = tick.tick() => self.tidy(),
+                found = walked(&mut self.walking) => self.reconcile(found),
+                Some(request) = requests.recv() => self.answer(request, &mut requests),
+            }
+        }
+    }
+
+    /// Answers everyone who waits with one and the same snapshot.
+    fn answer(&mut self, first: SnapshotRequest, requests: &mut mpsc::Receiver<SnapshotRequest>) {
+        self.follow_events();
+        let health = self.read();
+        let snapshot = Arc::new(self.accounts.snapshot(now(), health));
+        let mut next = Some(first);
+        while let Some(request) = next {
+            // Whoever asked may have gone away: nothing is lost by it.
+            let _gone = request.send(Arc::clone(&snapshot));
+            next = requests.try_recv().ok();
+        }
+    }
+
+    fn hear(&mut self, update: DockerUpdate) {
+        match &update {
+            DockerUpdate::Down(reason) => tracing::warn!(%reason, "container names are missing"),
+            DockerUpdate::Listed(list) => {
+                tracing::debug!(containers = list.len(), "Docker listed its containers");
+            }
+            DockerUpdate::Seen(..) | DockerUpdate::Removed(_) => {}
+        }
+        self.accounts.docker(update, now());
+    }
+
+    fn follow_events(&mut self) {
+        while let Some(event) = self.kernel.next_event() {
+            match event {
+                CgroupEvent::Created { id, path: Some(path), slot } => {
+                    self.accounts.created(id, &path, slot, now().wall_ms);
+                }
+                CgroupEvent::Created { path: None, .. } => self.walk_soon(),
+                CgroupEvent::Removed { id } => self.accounts.removed(id, now()),
+            }
+        }
+    }
+
+    /// Reads all counters into the accounts.
+    fn read(&mut self) -> LedgerHealth {
+        let reading = self.kernel.read();
+        let CpuTallies {
+            idle_ns,
+            elapsed_ns,
+            missed_repaired,
+            missed_unrepaired,
+            lost_ns,
+            events_dropped,
+            slots_exhausted,
+            ids_exhausted,
+        } = reading.tallies;
+        self.accounts.record(|slot| reading.usage(slot));
+        if events_dropped > self.events_dropped {
+            self.events_dropped = events_dropped;
+            self.walk_soon();
+        }
+        let (read_retries, read_failures) = self.kernel.races();
+        LedgerHealth {
+            idle_ns,
+            elapsed_ns,
+            missed_repaired,
+            missed_unrepaired,
+            lost_ns,
+            events_dropped,
+            slots_exhausted,
+            ids_exhausted,
+            read_retries,
+            read_failures,
+            walk_errors: self.walk_errors,
+            kernel_memory_bytes: self.memory_bytes,
+            ..LedgerHealth::default()
+        }
+    }
+
+    /// What is due once in a while: the dead on their way, slots for those without.
+    fn tidy(&mut self) {
+        if let Err(error) = self.kernel.refresh_online() {
+            tracing::warn!(%error, "cannot tell which CPUs are online");
+        }
+        if let Ok(bytes) = self.kernel.memory_bytes() {
+            self.memory_bytes = bytes;
+        }
+        self.follow_events();
+        self.settle();
+        self.promote();
+        self.accounts.expire(now());
+        if self.walking.is_none() && Instant::now() >= self.walk_at {
+            self.walk_at = Instant::now() + WALK_INTERVAL;
+            self.lived_before = self.accounts.cgroups().live();
+            let hierarchy = self.hierarchy.clone();
+            self.walking = Some(tokio::task::spawn_blocking(move || walk(&hierarchy)));
+        }
+    }
+
+    /// Last read, then retire, then free the slot.
+    fn settle(&mut self) {
+        let now = now();
+        for id in self.accounts.cgroups().to_forget(now.monotonic_ms) {
+            if let Err(error) = self.kernel.slots.forget(id) {
+                // It is not in the map: nothing leads to its slot, as wanted.
+                tracing::debug!(id, %error, "the kernel did not know this cgroup");
+            }
+            self.accounts.forgotten(id, now);
+        }
+        let due = self.accounts.cgroups().to_settle(now.monotonic_ms);
+        if due.is_empty() {
+            return;
+        }
+        // One reading for all: what ran until here is in it, and nothing runs after.
+        let running = |ledger: &Self, slot| ledger.kernel.is_running(slot);
+        let quiet: Vec<(u64, Option<u32>)> = due
+            .into_iter()
+            .filter_map(|id| Some((id, self.accounts.cgroups().get(id)?.slot)))
+            .filter(|(_, slot)| slot.is_none_or(|slot| !running(self, slot)))
+            .collect();
+        self.read();
+        for (id, slot) in quiet {
+            if let Some(slot) = slot
+                && let Err(error) = self.kernel.free(slot)
+            {
+                tracing::warn!(slot, %error, "cannot free this slot now");
+                continue;
+            }
+            self.accounts.settle(id);
+        }
+    }
+
+    /// Gives slots that became free to cgroups that share the overflow slot.
+    fn promote(&mut self) {
+        for id in self.accounts.cgroups().to_promote() {
+            match self.kernel.slots.promote(id) {
+                Ok(Some(slot)) => self.accounts.promoted(id, slot),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(id, %error, "cannot give this cgroup a slot");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn walk_soon(&mut self) {
+        self.walk_at = self.walk_at.min(Instant::now() + WALK_SOON);
+    }
+
+    /// Makes good what events did not tell.
+    fn reconcile(&mut self, found: Result<Walk, JoinError>) {
+        self.walking = None;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the walk of the cgroup tree failed");
+                self.walk_errors += 1;
+                return;
+            }
+        };
+        self.walk_errors += found.errors;
+        if found.errors == 0 {
+            let present: std::collections::HashSet<u64> =
+                found.cgroups.iter().map(|cgroup| cgroup.id).collect();
+            for id in std::mem::take(&mut self.lived_before) {
+                if !present.contains(&id) {
+                    self.accounts.removed(id, now());
+                }
+            }
+        }
+        adopt(&mut self.kernel, &mut self.accounts, found);
+    }
+}
+
+/// Gives every cgroup that the walk found its slot.
+fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) {
+    for cgroup in found.cgroups {
+        if accounts.cgroups().get(cgroup.id).is_some() {
+            continue;
+        }
+        match kernel.slots.assign(cgroup.id) {
+            Ok(slot) => {
+                let seen_ms = cgroup.created_ms.unwrap_or_else(|| now().wall_ms);
+                accounts.created(cgroup.id, &cgroup.path, slot, seen_ms);
+            }
+            Err(error) => {
+                tracing::warn!(path = cgroup.path, %error, "usage of this cgroup is unattributed");
+            }
+        }
+    }
+}
+
+/// Waits for the walk under way, if there is one.
+async fn walked(walking: &mut Option<JoinHandle<Walk>>) -> Result<Walk, JoinError> {
+    match walking {
+        Some(walk) => walk.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// This moment on both clocks.
+fn now() -> Moment {
+    let in_ms = |clock| {
+        let time = clock_gettime(clock);
+        // Neither clock is before its zero.
+        time.tv_sec.unsigned_abs() * 1_000 + time.tv_nsec.unsigned_abs() / 1_000_000
+    };
+    Moment { monotonic_ms: in_ms(ClockId::Monotonic), wall_ms: in_ms(ClockId::Realtime) }
+}

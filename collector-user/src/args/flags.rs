@@ -1,0 +1,105 @@
+//! The command line as clap sees it: names, defaults and help texts.
+//!
+//! Owns the spelling only. Values stay text here, so that everything that is wrong
+//! with them can be reported together by [`super::validate`].
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{CgroupScope, HierarchyChoice, LogFormat, LogLevel};
+
+/// Account every scheduler slice to the container that used it, for Prometheus
+#[derive(Debug, Parser)]
+#[command(name = "slicemeter", version, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) flags: Flags,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What to do instead of serving metrics.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say what this host has and lacks for slicemeter, and exit
+    Check,
+}
+
+/// Every flag, valid before and after the command.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Address to serve on; ":10402" means all interfaces
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", help_heading = "Web")]
+    #[arg(default_value = "127.0.0.1:10402", global = true)]
+    pub(super) web_listen_address: String,
+
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", help_heading = "Web")]
+    #[arg(default_value = "/metrics", global = true)]
+    pub(super) web_telemetry_path: String,
+
+    /// Scrapes rendered at once; more get status 503
+    #[arg(long = "web.max-requests", value_name = "N", help_heading = "Web")]
+    #[arg(default_value = "8", global = true)]
+    pub(super) web_max_requests: String,
+
+    #[arg(long = "docker.host", value_name = "URL", help_heading = "Docker")]
+    #[arg(default_value = super::DEFAULT_DOCKER_HOST, global = true)]
+    #[arg(env = "DOCKER_HOST", hide_env_values = true)]
+    #[arg(help = "Docker's API: unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")]
+    pub(super) docker_host: String,
+
+    /// Longest wait for an answer of Docker's API
+    #[arg(long = "docker.timeout", value_name = "DURATION", help_heading = "Docker")]
+    #[arg(default_value = "5s", global = true)]
+    pub(super) docker_timeout: String,
+
+    /// Container labels to export, comma-separated; a trailing * stands for any ending; "" for none
+    #[arg(long = "docker.labels", value_name = "LIST", help_heading = "Docker")]
+    #[arg(default_value = super::DEFAULT_LABELS, global = true)]
+    pub(super) docker_labels: String,
+
+    /// Cgroups with series of their own: containers, or all of them
+    #[arg(long = "cgroups", value_name = "WHICH", help_heading = "Accounting")]
+    #[arg(default_value = "containers", value_enum, global = true)]
+    pub(super) cgroups: CgroupScope,
+
+    /// Cgroup hierarchy that containers live in
+    #[arg(long = "cgroup.hierarchy", value_name = "WHICH", help_heading = "Accounting")]
+    #[arg(default_value = "auto", value_enum, global = true)]
+    pub(super) cgroup_hierarchy: HierarchyChoice,
+
+    /// Cgroups that can be told apart at once; the rest share the overflow series
+    #[arg(long = "slots", value_name = "N", help_heading = "Accounting")]
+    #[arg(default_value = super::DEFAULT_SLOTS_TEXT, global = true)]
+    pub(super) slots: String,
+
+    /// How long the series of a stopped container stay
+    #[arg(long = "retain-exited", value_name = "DURATION", help_heading = "Accounting")]
+    #[arg(default_value = "2m", global = true)]
+    pub(super) retain_exited: String,
+
+    /// Where procfs is mounted
+    #[arg(long = "path.procfs", value_name = "DIR", help_heading = "Paths")]
+    #[arg(default_value = "/proc", global = true)]
+    pub(super) path_procfs: String,
+
+    /// Where sysfs is mounted
+    #[arg(long = "path.sysfs", value_name = "DIR", help_heading = "Paths")]
+    #[arg(default_value = "/sys", global = true)]
+    pub(super) path_sysfs: String,
+
+    /// Directory of the cgroup mounts
+    #[arg(long = "path.cgroupfs", value_name = "DIR", help_heading = "Paths")]
+    #[arg(default_value = "/sys/fs/cgroup", global = true)]
+    pub(super) path_cgroupfs: String,
+
+    /// Least severe messages to log (to stderr)
+    #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Log")]
+    #[arg(default_value = "info", value_enum, global = true)]
+    pub(super) log_level: LogLevel,
+
+    /// Form of the log lines
+    #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Log")]
+    #[arg(default_value = "logfmt", value_enum, global = true)]
+    pub(super) log_format: LogFormat,
+}

@@ -1,0 +1,241 @@
+//! From flags as text to a [`Config`] without doubts.
+//!
+//! Owns the limits of every flag's value. Collects all that is wrong before it
+//! gives up, so that nobody has to fix a command line one error at a time.
+
+use std::{
+    collections::BTreeSet, fmt, fs, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
+
+use clap::parser::ValueSource;
+
+use super::{
+    Cgroups, Config, DEFAULT_DOCKER_HOST, Docker, DockerHost, Log, Paths, Retention, Web,
+    flags::Flags,
+};
+
+/// Most scrapes rendered at once that can be asked for: each holds a rendered page
+/// of some hundred KiB, and a host has few Prometheus servers.
+const MAX_REQUESTS: usize = 1_024;
+
+/// Longest telemetry path in bytes: a bound on what the router keeps, not on need.
+const TELEMETRY_PATH_MAX_BYTES: usize = 256;
+
+/// Pages that are there anyway.
+const RESERVED_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
+
+/// Bounds of Docker's time-out. A busy dockerd needs some 100 ms for a list; one that
+/// has not answered within a minute hangs.
+const DOCKER_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_mins(1);
+
+/// Bounds of the retention. Nobody scrapes more often than every second; an hour of
+/// a thousand short-lived containers a minute is already 60,000 accounts.
+const RETAIN_EXITED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// Most label names: each one is a label on every series of every container.
+const LABELS_MAX: usize = 64;
+
+/// Longest label name in bytes; Docker's conventions and Kubernetes (63 plus a
+/// prefix of 253) stay below.
+const LABEL_MAX_BYTES: usize = 320;
+
+/// What is wrong with a flag's value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    flag: &'static str,
+    from_environment: bool,
+    value: String,
+    reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flag, from_environment, value, reason } = self;
+        if *from_environment {
+            write!(f, "DOCKER_HOST={value:?} (for --{flag}): {reason}")
+        } else {
+            write!(f, "--{flag}={value:?}: {reason}")
+        }
+    }
+}
+
+/// Collects problems; every check gives a value or leaves one here.
+#[derive(Default)]
+struct Validator {
+    problems: Vec<Problem>,
+}
+
+impl Validator {
+    fn check<T>(
+        &mut self,
+        flag: &'static str,
+        value: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let problem =
+            |reason| Problem { flag, from_environment: false, value: value.to_owned(), reason };
+        parse(value).map_err(|reason| self.problems.push(problem(reason))).ok()
+    }
+}
+
+/// Validates every flag; `source_of` tells by argument id whether the user set it.
+pub(super) fn config(
+    flags: Flags,
+    source_of: impl Fn(&str) -> ValueSource,
+) -> Result<Config, Vec<Problem>> {
+    let mut validator = Validator::default();
+    let checked = check_all(&mut validator, flags, source_of);
+    match checked {
+        Some(config) if validator.problems.is_empty() => Ok(config),
+        _ => Err(validator.problems),
+    }
+}
+
+/// Runs every check before it looks at any result.
+fn check_all(
+    validator: &mut Validator,
+    flags: Flags,
+    source_of: impl Fn(&str) -> ValueSource,
+) -> Option<Config> {
+    let Flags {
+        web_listen_address,
+        web_telemetry_path,
+        web_max_requests,
+        docker_host,
+        docker_timeout,
+        docker_labels,
+        cgroups,
+        cgroup_hierarchy,
+        slots,
+        retain_exited,
+        path_procfs,
+        path_sysfs,
+        path_cgroupfs,
+        log_level,
+        log_format,
+    } = flags;
+
+    let listen = validator.check("web.listen-address", &web_listen_address, str::parse);
+    let telemetry_path = validator.check("web.telemetry-path", &web_telemetry_path, telemetry_path);
+    let max_requests = validator
+        .check("web.max-requests", &web_max_requests, |text| integer(text, &(1..=MAX_REQUESTS)));
+    let host = docker_host_of(validator, &docker_host, source_of("docker_host"));
+    let timeout =
+        validator.check("docker.timeout", &docker_timeout, |text| duration(text, &DOCKER_TIMEOUT));
+    let labels = validator.check("docker.labels", &docker_labels, labels);
+    let slots =
+        validator.check("slots", &slots, |text| integer(text, &(1..=collector_ebpf::MAX_SLOTS)));
+    let exited =
+        validator.check("retain-exited", &retain_exited, |text| duration(text, &RETAIN_EXITED));
+    // A default that isn't there is the host's lack, not a wrong flag: preflight
+    // names it among all the others.
+    let must_exist = |id: &str| source_of(id) != ValueSource::DefaultValue;
+    let mut root =
+        |flag, text: &str, id| validator.check(flag, text, |text| directory(text, must_exist(id)));
+    let procfs = root("path.procfs", &path_procfs, "path_procfs");
+    let sysfs = root("path.sysfs", &path_sysfs, "path_sysfs");
+    let cgroupfs = root("path.cgroupfs", &path_cgroupfs, "path_cgroupfs");
+
+    Some(Config {
+        web: Web { listen: listen?, telemetry_path: telemetry_path?, max_requests: max_requests? },
+        docker: Docker { host: host?, timeout: timeout?, labels: labels? },
+        cgroups: Cgroups { scope: cgroups, hierarchy: cgroup_hierarchy },
+        slots: slots?,
+        retention: Retention { exited: exited? },
+        paths: Paths { procfs: procfs?, sysfs: sysfs?, cgroupfs: cgroupfs? },
+        log: Log { level: log_level, format: log_format },
+    })
+}
+
+/// An empty `DOCKER_HOST` counts as unset, as it does for `docker` itself.
+fn docker_host_of(
+    validator: &mut Validator,
+    value: &str,
+    source: ValueSource,
+) -> Option<DockerHost> {
+    let from_environment = source == ValueSource::EnvVariable;
+    let value = if from_environment && value.is_empty() { DEFAULT_DOCKER_HOST } else { value };
+    let host = validator.check("docker.host", value, str::parse);
+    if host.is_none()
+        && let Some(problem) = validator.problems.last_mut()
+    {
+        problem.from_environment = from_environment;
+    }
+    host
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !text.starts_with('/') {
+        Err("it must begin with a slash".to_owned())
+    } else if RESERVED_PATHS.contains(&text) {
+        Err("another page is there; choose a path such as /metrics".to_owned())
+    } else if text.len() > TELEMETRY_PATH_MAX_BYTES {
+        Err(format!("it has at most {TELEMETRY_PATH_MAX_BYTES} bytes"))
+    } else if text.contains("//") || !text.bytes().all(is_plain) {
+        Err("only letters, digits, '-', '.', '_', '~' and single slashes may be in it".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn integer<T>(text: &str, bounds: &RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    match text.parse() {
+        Ok(number) if bounds.contains(&number) => Ok(number),
+        _ => Err(format!("it must be a whole number from {} to {}", bounds.start(), bounds.end())),
+    }
+}
+
+fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let shown = |duration: &Duration| humantime::format_duration(*duration).to_string();
+    match humantime::parse_duration(text) {
+        Ok(duration) if bounds.contains(&duration) => Ok(duration),
+        Ok(_) => {
+            Err(format!("it must be from {} to {}", shown(bounds.start()), shown(bounds.end())))
+        }
+        Err(_) => Err("it is no duration: write it as in 500ms, 5s or 2m".to_owned()),
+    }
+}
+
+fn labels(text: &str) -> Result<Vec<String>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names = BTreeSet::new();
+    for name in text.split(',').map(str::trim) {
+        let stem = name.strip_suffix('*').unwrap_or(name);
+        if name.is_empty() {
+            return Err("an entry of the list is empty".to_owned());
+        }
+        if stem.contains('*') {
+            return Err(format!("in {name:?}, a * may only stand once, at the end"));
+        }
+        if name.len() > LABEL_MAX_BYTES {
+            return Err(format!("an entry has at most {LABEL_MAX_BYTES} bytes"));
+        }
+        names.insert(name.to_owned());
+    }
+    if names.len() > LABELS_MAX {
+        return Err(format!("the list has at most {LABELS_MAX} entries"));
+    }
+    Ok(names.into_iter().collect())
+}
+
+fn directory(text: &str, must_exist: bool) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        return Err("the path must be absolute".to_owned());
+    }
+    if must_exist {
+        let metadata = fs::metadata(&path).map_err(|error| format!("can't be used: {error}"))?;
+        if !metadata.is_dir() {
+            return Err("it is not a directory".to_owned());
+        }
+    }
+    Ok(path)
+}

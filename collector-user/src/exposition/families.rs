@@ -1,0 +1,219 @@
+//! Metric families: what a snapshot looks like on the wire.
+//!
+//! Owns names, types, HELP texts, labels and units: one [`Family`] in a table is the
+//! only source for the code, for HELP and for `docs/metrics.md`. Integers become
+//! seconds here and nowhere else. It does no I/O and reads no clock: everything it
+//! shows has been handed in with a [`Scrape`].
+
+mod cpu;
+mod docker;
+mod itself;
+mod labels;
+mod process;
+
+use std::sync::Arc;
+
+use collector_ebpf::{BUCKETS, bucket_edge_ns};
+use prometheus::{
+    Encoder, TextEncoder,
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use self::labels::{pair, subjects};
+use super::{build::BuildInfo, process::ProcessUsage, web_stats::WebCounts};
+use crate::model::{
+    snapshot::Snapshot,
+    usage::{Log2Histogram, Usage},
+};
+
+/// What a family's name may be relied upon for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stability {
+    /// cAdvisor's name, labels and meaning: kept as long as dashboards query it.
+    DropIn,
+    /// Slicemeter's own; renamed or removed only in a major version.
+    Stable,
+}
+
+/// One metric family: how it is described, and how its samples follow from a scrape.
+pub struct Family {
+    /// Name on the wire, unit included.
+    pub name: &'static str,
+    /// Prometheus' type.
+    pub kind: MetricType,
+    /// HELP text: what is counted, in which unit, from where.
+    pub help: &'static str,
+    /// Names of its labels; `container_label_*` stands for the allow-listed ones.
+    pub labels: &'static [&'static str],
+    /// Where the number is read.
+    pub source: &'static str,
+    /// What its name may be relied upon for.
+    pub stability: Stability,
+    samples: fn(&Scrape) -> Vec<Metric>,
+}
+
+/// Every family there is, by name.
+pub fn all() -> Vec<&'static Family> {
+    let tables = [cpu::FAMILIES, docker::FAMILIES, process::FAMILIES, itself::FAMILIES];
+    let mut families: Vec<_> = tables.into_iter().flatten().collect();
+    families.sort_by_key(|family| family.name);
+    families
+}
+
+/// Everything that one scrape shows, and nothing that changes while it is shown.
+pub struct Scrape {
+    snapshot: Arc<Snapshot>,
+    web: WebCounts,
+    process: ProcessUsage,
+    build: BuildInfo,
+    /// Host, containers and cgroups with their labels, by path: made once, because
+    /// every family of the accounts needs them.
+    subjects: Vec<labels::Subject>,
+}
+
+impl Scrape {
+    /// Takes a snapshot, and what the daemon knows about itself at the same time.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        web: WebCounts,
+        process: ProcessUsage,
+        build: BuildInfo,
+    ) -> Self {
+        let subjects = subjects(&snapshot);
+        Self { snapshot, web, process, build, subjects }
+    }
+
+    /// The families as Prometheus' data model has them, by name; those without a
+    /// sample are left out.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        all().into_iter().filter_map(|family| family.build(self)).collect()
+    }
+}
+
+impl Family {
+    /// This family's samples, or nothing when it has none (the text format knows no
+    /// family without samples).
+    fn build(&self, scrape: &Scrape) -> Option<MetricFamily> {
+        let samples = (self.samples)(scrape);
+        if samples.is_empty() {
+            return None;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(samples);
+        Some(family)
+    }
+}
+
+/// Renders a scrape family by family, so that never more than one of them (a
+/// histogram of 500 containers is some 3 MB of text) is in memory.
+pub struct Rendering {
+    scrape: Scrape,
+    rest: std::vec::IntoIter<&'static Family>,
+    /// Room for the next chunk: families come in like sizes, so the last one's size
+    /// saves most of the growing.
+    chunk_bytes: usize,
+}
+
+impl Rendering {
+    /// Starts at the first family.
+    pub fn new(scrape: Scrape) -> Self {
+        Self { scrape, rest: all().into_iter(), chunk_bytes: 0 }
+    }
+}
+
+impl Iterator for Rendering {
+    /// One family's text. An error means a family without name or samples: a bug
+    /// here, and the answer must end there rather than look whole.
+    type Item = prometheus::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self { scrape, rest, chunk_bytes } = self;
+        let family = rest.find_map(|family| family.build(scrape))?;
+        let mut text = Vec::with_capacity(*chunk_bytes);
+        let outcome = TextEncoder::new().encode(&[family], &mut text);
+        *chunk_bytes = text.len();
+        Some(outcome.map(|()| text))
+    }
+}
+
+/// Nanoseconds as seconds.
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Milliseconds since the epoch as seconds since the epoch.
+fn epoch_seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+/// Cumulative, as the format wants it; the encoder adds the bucket of +Inf.
+fn histogram(labels: Vec<LabelPair>, durations: &Log2Histogram) -> Metric {
+    let mut histogram = Histogram::default();
+    let mut cumulative = 0;
+    let finite = durations.buckets[..BUCKETS - 1].iter().enumerate();
+    histogram.set_bucket(
+        finite
+            .map(|(index, count)| {
+                cumulative += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(seconds(bucket_edge_ns(index)));
+                bucket.set_cumulative_count(cumulative);
+                bucket
+            })
+            .collect(),
+    );
+    histogram.set_sample_count(durations.count());
+    histogram.set_sample_sum(seconds(durations.sum_ns));
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// A counter's samples told apart by one label: `(value of the label, reading)`.
+type Cases<T> = [(&'static str, fn(&T) -> f64)];
+
+/// Counters of every account, one per case of the label `name`.
+fn account_counters(scrape: &Scrape, name: &str, cases: &Cases<Usage>) -> Vec<Metric> {
+    let mut metrics = Vec::with_capacity(scrape.subjects.len() * cases.len());
+    for subject in &scrape.subjects {
+        let usage = subject.usage(&scrape.snapshot);
+        for (value, reading) in cases {
+            metrics.push(counter(subject.labels_and(name, value), reading(usage)));
+        }
+    }
+    metrics
+}
+
+/// Samples that only a label tells apart.
+fn cases<T>(
+    sample: fn(Vec<LabelPair>, f64) -> Metric,
+    of: &T,
+    name: &str,
+    cases: &Cases<T>,
+) -> Vec<Metric> {
+    cases.iter().map(|(value, reading)| sample(vec![pair(name, value)], reading(of))).collect()
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! [cpu] CPU usage of containers, cgroups and the host, and of containers that are
+//! gone.
+
+use prometheus::proto::{Metric, MetricType};
+
+use super::{Family, Scrape, Stability, account_counters, cases, counter, histogram, seconds};
+use crate::model::usage::{Log2Histogram, Usage};
+
+const ACCOUNT: &[&str] = &["id", "name", "image", "container_label_*"];
+const ACCOUNT_AND_KIND: &[&str] = &["id", "name", "image", "container_label_*", "kind"];
+
+/// Both kinds of switches, as `/proc/PID/status` names them.
+const SWITCHES: &super::Cases<Usage> = &[
+    ("voluntary", |usage| usage.voluntary as f64),
+    ("involuntary", |usage| usage.involuntary as f64),
+];
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        name: "container_cpu_usage_seconds_total",
+        kind: MetricType::COUNTER,
+        help: "CPU time used, in seconds, the slices in flight included. From the scheduler's \
+               own ledger (sum_exec_runtime); interrupts and stolen time are not in it.",
+        labels: &["id", "name", "image", "container_label_*", "cpu"],
+        source: "sched_switch: task_struct.se.sum_exec_runtime",
+        stability: Stability::DropIn,
+        samples: |scrape| {
+            account_counters(scrape, "cpu", &[("total", |usage| seconds(usage.runtime_ns))])
+        },
+    },
+    Family {
+        name: "container_cpu_context_switches_total",
+        kind: MetricType::COUNTER,
+        help: "Switches away from a task: voluntary when it blocked, slept or ended, \
+               involuntary when it could have gone on. From sched_switch.",
+        labels: ACCOUNT_AND_KIND,
+        source: "sched_switch: prev_state, preempt",
+        stability: Stability::Stable,
+        samples: |scrape| account_counters(scrape, "kind", SWITCHES),
+    },
+    Family {
+        name: "container_cpu_runqueue_wait_seconds_total",
+        kind: MetricType::COUNTER,
+        help: "Time that runnable tasks waited for a CPU, in seconds, counted when the slice \
+               after the wait ends. From the scheduler's own ledger (sched_info.run_delay).",
+        labels: ACCOUNT,
+        source: "sched_switch: task_struct.sched_info.run_delay",
+        stability: Stability::Stable,
+        samples: |scrape| {
+            let of = |usage: &Usage| seconds(usage.waits.sum_ns);
+            let subjects = scrape.subjects.iter();
+            subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
+        },
+    },
+    Family {
+        name: "container_cpu_runqueue_wait_seconds",
+        kind: MetricType::HISTOGRAM,
+        help: "Wait for a CPU before each slice, in seconds; buckets double from 1.024 \
+               microseconds. From the scheduler's own ledger (sched_info.run_delay).",
+        labels: ACCOUNT,
+        source: "sched_switch: task_struct.sched_info.run_delay",
+        stability: Stability::Stable,
+        samples: |scrape| account_histograms(scrape, |usage| &usage.waits),
+    },
+    Family {
+        name: "container_cpu_slice_seconds",
+        kind: MetricType::HISTOGRAM,
+        help: "Length of slices, from switch-in to switch-out, in seconds of CPU time; buckets \
+               double from 1.024 microseconds. Ended slices only, so its sum trails \
+               container_cpu_usage_seconds_total.",
+        labels: ACCOUNT,
+        source: "sched_switch: task_struct.se.sum_exec_runtime",
+        stability: Stability::Stable,
+        samples: |scrape| account_histograms(scrape, |usage| &usage.slices),
+    },
+    Family {
+        name: "container_exited_total",
+        kind: MetricType::COUNTER,
+        help: "Containers whose series have ended; their usage is in container_exited_*.",
+        labels: &[],
+        source: "cgroup life cycle",
+        stability: Stability::Stable,
+        samples: |scrape| vec![counter(vec![], scrape.snapshot.exited.containers as f64)],
+    },
+    Family {
+        name: "container_exited_cpu_usage_seconds_total",
+        kind: MetricType::COUNTER,
+        help: "CPU time used by all containers whose series have ended, in seconds.",
+        labels: &[],
+        source: "sum of ended container_cpu_usage_seconds_total",
+        stability: Stability::Stable,
+        samples: |scrape| vec![counter(vec![], seconds(scrape.snapshot.exited.usage.runtime_ns))],
+    },
+    Family {
+        name: "container_exited_cpu_context_switches_total",
+        kind: MetricType::COUNTER,
+        help: "Switches away from tasks of all containers whose series have ended.",
+        labels: &["kind"],
+        source: "sum of ended container_cpu_context_switches_total",
+        stability: Stability::Stable,
+        samples: |scrape| cases(counter, &scrape.snapshot.exited.usage, "kind", SWITCHES),
+    },
+    Family {
+        name: "container_exited_cpu_runqueue_wait_seconds_total",
+        kind: MetricType::COUNTER,
+        help: "Time that tasks of all containers whose series have ended waited for a CPU, in \
+               seconds.",
+        labels: &[],
+        source: "sum of ended container_cpu_runqueue_wait_seconds_total",
+        stability: Stability::Stable,
+        samples: |scrape| vec![counter(vec![], seconds(scrape.snapshot.exited.usage.waits.sum_ns))],
+    },
+];
+
+fn account_histograms(scrape: &Scrape, of: fn(&Usage) -> &Log2Histogram) -> Vec<Metric> {
+    let subjects = scrape.subjects.iter();
+    subjects.map(|it| histogram(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
+}

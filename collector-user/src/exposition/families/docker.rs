@@ -1,0 +1,65 @@
+//! [docker] Life of containers, and how the source of their names fares.
+
+use prometheus::proto::MetricType;
+
+use super::{Family, Stability, counter, epoch_seconds, gauge};
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        name: "container_last_seen",
+        kind: MetricType::GAUGE,
+        help: "When the cgroup was last seen alive, in seconds since the epoch.",
+        labels: &["id", "name", "image", "container_label_*"],
+        source: "cgroup life cycle",
+        stability: Stability::DropIn,
+        samples: |scrape| {
+            let taken_at_ms = scrape.snapshot.taken_at_ms;
+            let subjects = scrape.subjects.iter();
+            subjects
+                .map(|subject| {
+                    let container = subject.container(&scrape.snapshot);
+                    let seen_ms = container.map_or(taken_at_ms, |it| it.last_seen_ms);
+                    gauge(subject.labels(), epoch_seconds(seen_ms))
+                })
+                .collect()
+        },
+    },
+    Family {
+        name: "container_start_time_seconds",
+        kind: MetricType::GAUGE,
+        help: "When the container was last started, in seconds since the epoch: as Docker \
+               says, else when its cgroup was first seen.",
+        labels: &["id", "name", "image", "container_label_*"],
+        source: "Docker inspect: State.StartedAt; cgroup life cycle",
+        stability: Stability::DropIn,
+        samples: |scrape| {
+            let subjects = scrape.subjects.iter();
+            subjects
+                .filter_map(|subject| {
+                    let container = subject.container(&scrape.snapshot)?;
+                    let told_ms = container.meta.as_ref().and_then(|meta| meta.started_at_ms);
+                    let started_ms = told_ms.unwrap_or(container.first_seen_ms);
+                    Some(gauge(subject.labels(), epoch_seconds(started_ms)))
+                })
+                .collect()
+        },
+    },
+    Family {
+        name: "slicemeter_docker_up",
+        kind: MetricType::GAUGE,
+        help: "Whether Docker's API answered last (1) or not (0: names may be missing or old).",
+        labels: &[],
+        source: "Docker API",
+        stability: Stability::Stable,
+        samples: |scrape| vec![gauge(vec![], f64::from(u8::from(scrape.snapshot.docker.up)))],
+    },
+    Family {
+        name: "slicemeter_docker_disconnects_total",
+        kind: MetricType::COUNTER,
+        help: "How often the connection to Docker's API was lost.",
+        labels: &[],
+        source: "Docker API",
+        stability: Stability::Stable,
+        samples: |scrape| vec![counter(vec![], scrape.snapshot.docker.disconnects as f64)],
+    },
+];

@@ -1,0 +1,154 @@
+//! Who a series belongs to: `id`, `name`, `image` and the allow-listed labels.
+//!
+//! Owns sanitising and capping; which labels are allowed was decided before (the
+//! Docker source keeps no others).
+
+use std::collections::BTreeSet;
+
+use prometheus::proto::LabelPair;
+
+use crate::model::{
+    snapshot::{ContainerView, Snapshot},
+    usage::Usage,
+};
+
+/// Bytes of a label's value that are shown. Names and images are shorter; a label can
+/// hold a whole document, and its every byte is repeated on each of a container's
+/// lines and stays in Prometheus' index. `id` is not cut: the kernel bounds paths, and
+/// two containers must never become one series.
+pub(super) const LABEL_VALUE_BYTES: usize = 1024;
+
+/// What cAdvisor puts before a container's own labels.
+pub(super) const LABEL_PREFIX: &str = "container_label_";
+
+/// The host's `id`, as cAdvisor names it.
+const HOST_ID: &str = "/";
+
+/// Which account of a snapshot.
+enum Account {
+    Host,
+    Container(usize),
+    Cgroup(usize),
+}
+
+/// An account and the labels that all its series carry.
+pub(super) struct Subject {
+    account: Account,
+    labels: Vec<LabelPair>,
+}
+
+impl Subject {
+    pub(super) fn usage<'a>(&self, snapshot: &'a Snapshot) -> &'a Usage {
+        match self.account {
+            Account::Host => &snapshot.host,
+            Account::Container(index) => &snapshot.containers[index].usage,
+            Account::Cgroup(index) => &snapshot.cgroups[index].usage,
+        }
+    }
+
+    pub(super) fn container<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a ContainerView> {
+        match self.account {
+            Account::Container(index) => Some(&snapshot.containers[index]),
+            Account::Host | Account::Cgroup(_) => None,
+        }
+    }
+
+    pub(super) fn labels(&self) -> Vec<LabelPair> {
+        self.labels.clone()
+    }
+
+    pub(super) fn labels_and(&self, name: &str, value: &str) -> Vec<LabelPair> {
+        let mut labels = Vec::with_capacity(self.labels.len() + 1);
+        labels.extend_from_slice(&self.labels);
+        labels.push(pair(name, value));
+        labels
+    }
+}
+
+/// The host, then containers and cgroups, all by path.
+pub(super) fn subjects(snapshot: &Snapshot) -> Vec<Subject> {
+    let nameless = |account, path: &str| Subject { account, labels: identity(path, "", "") };
+    let host = nameless(Account::Host, HOST_ID);
+    let containers = snapshot.containers.iter().enumerate().map(|(index, container)| {
+        let labels = container_labels(container);
+        (&*container.path, Subject { account: Account::Container(index), labels })
+    });
+    let cgroups = snapshot
+        .cgroups
+        .iter()
+        .enumerate()
+        .map(|(index, cgroup)| (&*cgroup.path, nameless(Account::Cgroup(index), &cgroup.path)));
+    let mut others: Vec<_> = containers.chain(cgroups).collect();
+    others.sort_by_key(|(path, _)| *path);
+    std::iter::once(host).chain(others.into_iter().map(|(_, subject)| subject)).collect()
+}
+
+pub(super) fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn identity(path: &str, name: &str, image: &str) -> Vec<LabelPair> {
+    vec![pair("id", path), pair("name", capped(name)), pair("image", capped(image))]
+}
+
+fn container_labels(container: &ContainerView) -> Vec<LabelPair> {
+    let Some(meta) = &container.meta else {
+        return identity(&container.path, container.id.as_str(), "");
+    };
+    // As cAdvisor does for runtimes without names: dashboards select containers by
+    // `name=~".+"`, so a container must never be nameless.
+    let name = if meta.name.is_empty() { container.id.as_str() } else { &meta.name };
+    let mut labels = identity(&container.path, name, &meta.image);
+    labels.reserve(meta.labels.len() + 1);
+    let mut taken = BTreeSet::new();
+    for (original, value) in &meta.labels {
+        let name = sanitised(original);
+        // A label twice on one series would void the whole scrape. The map is sorted,
+        // so the same one of two wins every time.
+        if taken.insert(name.clone()) {
+            let mut label = LabelPair::default();
+            label.set_name(name);
+            label.set_value(capped(value).to_owned());
+            labels.push(label);
+        }
+    }
+    labels
+}
+
+/// cAdvisor's rule: what Prometheus does not allow in a label's name becomes `_`.
+fn sanitised(original: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    LABEL_PREFIX.chars().chain(original.chars().map(legal)).collect()
+}
+
+/// The longest prefix of whole characters within [`LABEL_VALUE_BYTES`].
+fn capped(value: &str) -> &str {
+    &value[..value.floor_char_boundary(LABEL_VALUE_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sanitised_as_cadvisor_does() {
+        assert_eq!(
+            sanitised("com.docker.compose.project.working_dir"),
+            "container_label_com_docker_compose_project_working_dir"
+        );
+        assert_eq!(sanitised("a-b/c é"), "container_label_a_b_c__");
+    }
+
+    #[test]
+    fn values_are_cut_between_characters() {
+        let short = "é".repeat(LABEL_VALUE_BYTES / 2);
+        assert_eq!(capped(&short), short, "exactly the limit passes whole");
+        let long = format!("x{short}");
+        let cut = capped(&long);
+        assert_eq!(cut.len(), LABEL_VALUE_BYTES - 1, "no half of an é");
+        assert!(long.starts_with(cut));
+    }
+}

@@ -1,0 +1,77 @@
+//! `process_*`: what the daemon itself costs, under the names that every Prometheus
+//! client library uses.
+
+use prometheus::proto::{LabelPair, Metric, MetricType};
+
+use super::{Family, Stability, counter, gauge};
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        name: "process_cpu_seconds_total",
+        kind: MetricType::COUNTER,
+        help: "User and system CPU time of the daemon itself, in seconds.",
+        labels: &[],
+        source: "/proc/self/stat: utime + stime",
+        stability: Stability::Stable,
+        samples: |scrape| one(counter, scrape.process.cpu_seconds),
+    },
+    Family {
+        name: "process_resident_memory_bytes",
+        kind: MetricType::GAUGE,
+        help: "Resident memory of the daemon itself, in bytes.",
+        labels: &[],
+        source: "/proc/self/stat: rss",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.resident_bytes),
+    },
+    Family {
+        name: "process_virtual_memory_bytes",
+        kind: MetricType::GAUGE,
+        help: "Virtual memory of the daemon itself, in bytes.",
+        labels: &[],
+        source: "/proc/self/stat: vsize",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.virtual_bytes),
+    },
+    Family {
+        name: "process_open_fds",
+        kind: MetricType::GAUGE,
+        help: "Open file descriptors of the daemon itself.",
+        labels: &[],
+        source: "/proc/self/fd",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.open_fds),
+    },
+    Family {
+        name: "process_max_fds",
+        kind: MetricType::GAUGE,
+        help: "File descriptors that the daemon may have open; absent when unlimited.",
+        labels: &[],
+        source: "/proc/self/limits: Max open files, soft",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.max_fds),
+    },
+    Family {
+        name: "process_start_time_seconds",
+        kind: MetricType::GAUGE,
+        help: "When the daemon was started, in seconds since the epoch.",
+        labels: &[],
+        source: "/proc/self/stat: starttime; /proc/stat: btime",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.start_time_seconds),
+    },
+    Family {
+        name: "process_threads",
+        kind: MetricType::GAUGE,
+        help: "Threads of the daemon itself.",
+        labels: &[],
+        source: "/proc/self/stat: num_threads",
+        stability: Stability::Stable,
+        samples: |scrape| one(gauge, scrape.process.threads),
+    },
+];
+
+/// A sample for a reading that succeeded; a failed one is absent, never zero.
+fn one(sample: fn(Vec<LabelPair>, f64) -> Metric, reading: Option<f64>) -> Vec<Metric> {
+    reading.map(|value| sample(vec![], value)).into_iter().collect()
+}

@@ -1,0 +1,226 @@
+//! The text as a scraper reads it: golden, parsed back, and against the table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use proptest::prelude::*;
+
+use super::{fixture, labels::LABEL_VALUE_BYTES, *};
+use crate::{
+    exposition::docs::matches_file,
+    model::{
+        container::{ContainerId, ContainerMeta},
+        snapshot::ContainerView,
+    },
+};
+
+/// A line of the text format.
+#[derive(Debug, PartialEq)]
+struct Sample {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+fn text(snapshot: Snapshot) -> String {
+    let text: Vec<u8> = Rendering::new(fixture::scrape(snapshot))
+        .flat_map(|chunk| chunk.expect("renders"))
+        .collect();
+    String::from_utf8(text).expect("UTF-8")
+}
+
+fn samples(text: &str) -> Vec<Sample> {
+    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
+}
+
+/// Reads a line as the format's description has it, and panics on anything else.
+fn sample(line: &str) -> Sample {
+    let (head, value) = line.rsplit_once(' ').expect("a value");
+    let value = value.parse().expect("a number");
+    let Some((name, rest)) = head.split_once('{') else {
+        return Sample { name: head.to_owned(), labels: BTreeMap::new(), value };
+    };
+    let mut labels = BTreeMap::new();
+    let mut rest = rest;
+    while rest != "}" {
+        let (label, quoted) = rest.trim_start_matches(',').split_once("=\"").expect("a label");
+        let mut content = String::new();
+        let mut chars = quoted.chars();
+        loop {
+            match chars.next().expect("a closing quote") {
+                '"' => break,
+                '\\' => content.push(match chars.next().expect("an escaped character") {
+                    'n' => '\n',
+                    other @ ('"' | '\\') => other,
+                    other => panic!("\\{other} is no escape"),
+                }),
+                other => content.push(other),
+            }
+        }
+        assert_eq!(labels.insert(label.to_owned(), content), None, "label twice in {line}");
+        rest = chars.as_str();
+    }
+    Sample { name: name.to_owned(), labels, value }
+}
+
+fn with_container(meta: ContainerMeta, usage: Usage) -> Snapshot {
+    let container = ContainerView {
+        path: "/docker/ab".into(),
+        id: ContainerId::new("ab"),
+        meta: Some(Arc::new(meta)),
+        first_seen_ms: 1,
+        last_seen_ms: 2,
+        usage,
+    };
+    Snapshot { containers: vec![container], ..Snapshot::default() }
+}
+
+/// The samples of [`with_container`]'s container under a name.
+fn of_container(snapshot: Snapshot, name: &str) -> Vec<Sample> {
+    let mut samples = samples(&text(snapshot));
+    samples.retain(|it| it.name == name && it.labels["id"] == "/docker/ab");
+    samples
+}
+
+#[test]
+fn the_whole_text_is_as_recorded() {
+    let text = text(fixture::snapshot());
+    matches_file("src/exposition/testdata/metrics.txt", &text);
+}
+
+#[test]
+fn every_family_has_samples_with_exactly_its_labels() {
+    let families = fixture::scrape(fixture::snapshot()).families();
+    let named: Vec<_> = families.iter().map(MetricFamily::name).collect();
+    let described: Vec<_> = all().iter().map(|family| family.name).collect();
+    assert_eq!(named, described, "the fixture shows every family, by name");
+    assert!(named.is_sorted_by(|a, b| a < b), "no name twice");
+    for (family, built) in all().into_iter().zip(&families) {
+        let mut seen = BTreeSet::new();
+        for metric in built.get_metric() {
+            for label in metric.get_label() {
+                let own = label.name().starts_with("container_label_");
+                seen.insert(if own { "container_label_*" } else { label.name() });
+            }
+        }
+        let described = family.labels.iter().copied().collect();
+        assert_eq!(seen, described, "labels of {}", family.name);
+    }
+}
+
+#[test]
+fn no_series_appears_twice() {
+    let text = text(fixture::snapshot());
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').expect("a value");
+        assert!(seen.insert(series), "{series} twice");
+    }
+}
+
+#[test]
+fn of_labels_that_collide_the_first_stays() {
+    let labels = [("a.b", "first"), ("a_b", "second"), ("c", "third")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let meta = ContainerMeta { labels, ..ContainerMeta::default() };
+    let found = of_container(with_container(meta, Usage::default()), "container_last_seen");
+    assert_eq!(found[0].labels["container_label_a_b"], "first");
+    assert_eq!(found[0].labels["container_label_c"], "third");
+}
+
+#[test]
+fn a_container_without_a_name_is_named_by_its_id() {
+    let meta = ContainerMeta { image: "busybox".into(), ..ContainerMeta::default() };
+    let found = of_container(with_container(meta, Usage::default()), "container_last_seen");
+    assert_eq!(found[0].labels["name"], "ab");
+    assert_eq!(found[0].labels["image"], "busybox");
+}
+
+#[test]
+fn a_start_time_is_dockers_or_else_the_cgroups() {
+    let start = |meta| {
+        of_container(with_container(meta, Usage::default()), "container_start_time_seconds")[0]
+            .value
+    };
+    let told = ContainerMeta { started_at_ms: Some(1_500), ..ContainerMeta::default() };
+    assert!((start(told) - 1.5).abs() < f64::EPSILON);
+    assert!((start(ContainerMeta::default()) - 0.001).abs() < f64::EPSILON);
+}
+
+#[test]
+fn what_could_not_be_read_is_absent() {
+    let process = ProcessUsage { read_failures: 3, ..ProcessUsage::default() };
+    let snapshot = Arc::new(fixture::snapshot());
+    let scrape = Scrape::new(snapshot, WebCounts::default(), process, BuildInfo::THIS);
+    let names: Vec<_> = scrape.families().iter().map(|it| it.name().to_owned()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("process_")), "{names:?}");
+    assert!(names.iter().any(|name| name == "slicemeter_process_read_failures_total"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_value_survives(
+        name in "[\\PC\"\\\\\n\r\t]{1,40}",
+        image in any::<String>(),
+        value in any::<String>(),
+    ) {
+        let labels = [("l".to_owned(), value.clone())].into();
+        let meta = ContainerMeta { name: name.clone(), image: image.clone(), labels, ..ContainerMeta::default() };
+        let text = text(with_container(meta, Usage::default()));
+        // Not `lines()`: it would split at "\r\n" inside a value as well.
+        let found = text
+            .split('\n')
+            .filter(|line| line.starts_with("container_last_seen{"))
+            .map(sample)
+            .find(|it| it.labels["id"] == "/docker/ab");
+        let found = found.expect("the container's sample");
+        prop_assert_eq!(&found.labels["name"], &name);
+        prop_assert_eq!(&found.labels["image"], &image);
+        prop_assert_eq!(&found.labels["container_label_l"], &value);
+    }
+
+    #[test]
+    fn histograms_are_cumulative(
+        buckets in prop::array::uniform22(0_u64..1 << 40),
+        sum_ns in 0_u64..1 << 50,
+    ) {
+        let durations = Log2Histogram { buckets, sum_ns };
+        let usage = Usage { slices: durations, ..Usage::default() };
+        let snapshot = with_container(ContainerMeta::default(), usage);
+        let mut found = samples(&text(snapshot));
+        found.retain(|it| it.labels.get("id").is_some_and(|id| id == "/docker/ab"));
+        let of = |name: &str| found.iter().filter(|it| it.name == name).collect::<Vec<_>>();
+        let lines = of("container_cpu_slice_seconds_bucket");
+        prop_assert_eq!(lines.len(), BUCKETS);
+        let mut before = 0.0;
+        let mut edge = 0.0;
+        for (line, in_bucket) in lines.iter().zip(buckets) {
+            let le: f64 = line.labels["le"].parse().expect("a bound");
+            prop_assert!(le > edge);
+            prop_assert!((line.value - before - in_bucket as f64).abs() < 0.5);
+            (before, edge) = (line.value, le);
+        }
+        prop_assert_eq!(&lines[BUCKETS - 1].labels["le"], "+Inf");
+        let count = of("container_cpu_slice_seconds_count")[0].value;
+        prop_assert!((count - lines[BUCKETS - 1].value).abs() < 0.5);
+        let sum_seconds = of("container_cpu_slice_seconds_sum")[0].value;
+        prop_assert!((sum_seconds * 1e9 - sum_ns as f64).abs() < 1.0);
+    }
+
+    #[test]
+    fn long_values_are_cut_and_paths_are_not(length in 0_usize..3 * LABEL_VALUE_BYTES) {
+        let long = "x".repeat(length);
+        let meta = ContainerMeta { name: "n".into(), image: long.clone(), ..ContainerMeta::default() };
+        let mut snapshot = with_container(meta, Usage::default());
+        snapshot.containers[0].path = format!("/{long}").into();
+        let samples = samples(&text(snapshot));
+        let found = samples.iter().find(|it| it.labels.get("name").is_some_and(|it| it == "n"));
+        let labels = &found.expect("the container's sample").labels;
+        prop_assert_eq!(labels["image"].len(), length.min(LABEL_VALUE_BYTES));
+        prop_assert_eq!(labels["id"].len(), 1 + length);
+    }
+}

@@ -1,0 +1,135 @@
+//! What each path answers.
+//!
+//! Owns routes, status codes and texts; sockets and their limits belong to
+//! [`super::connection`]. A scrape changes nothing but the counters about scrapes: it
+//! asks the ledger for one immutable snapshot and shows it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use futures_util::stream;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::timeout,
+};
+use tower_http::{CompressionLevel, compression::CompressionLayer};
+
+use super::{
+    SnapshotRequest,
+    body::MeteredText,
+    build::BuildInfo,
+    config::{HEALTH_PATH, READY_PATH, WebConfig},
+    families::{Rendering, Scrape},
+    landing,
+    process::ProcessReader,
+    web_stats::WebStats,
+};
+use crate::model::snapshot::Snapshot;
+
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Seconds after which a refused scrape may come again: one is served in milliseconds.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What the handlers share.
+pub(super) struct Web {
+    pub(super) config: WebConfig,
+    pub(super) snapshots: mpsc::Sender<SnapshotRequest>,
+    pub(super) ready: watch::Receiver<bool>,
+    pub(super) shutdown: watch::Receiver<bool>,
+    pub(super) stats: Arc<WebStats>,
+    process: ProcessReader,
+    permits: Arc<Semaphore>,
+}
+
+impl Web {
+    pub(super) fn new(
+        config: WebConfig,
+        snapshots: mpsc::Sender<SnapshotRequest>,
+        ready: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(config.max_requests.get().into()));
+        let (stats, process) = (Arc::default(), ProcessReader::default());
+        Self { config, snapshots, ready, shutdown, stats, process, permits }
+    }
+}
+
+/// GET and HEAD on the paths below; gzip where the client takes it.
+pub(super) fn router(web: Arc<Web>) -> Router {
+    let path = web.config.telemetry_path.as_str().to_owned();
+    let mut router =
+        Router::new().route(HEALTH_PATH, get(async || "alive\n")).route(READY_PATH, get(ready));
+    if path != "/" {
+        let page = landing::page(&path, BuildInfo::THIS.version);
+        router = router.route("/", get(async || Html(page)));
+    }
+    router
+        .route(&path, get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, "404: there is nothing here; see /\n"))
+        .method_not_allowed_fallback(async || {
+            (StatusCode::METHOD_NOT_ALLOWED, "405: only GET and HEAD are answered\n")
+        })
+        // The text is repetitive: the fastest level saves nine tenths of it already.
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
+        .with_state(web)
+}
+
+async fn ready(State(web): State<Arc<Web>>) -> Response {
+    if *web.shutdown.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n").into_response()
+    } else if *web.ready.borrow() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: accounting has not begun\n").into_response()
+    }
+}
+
+async fn metrics(State(web): State<Arc<Web>>) -> Response {
+    let Ok(permit) = Arc::clone(&web.permits).try_acquire_owned() else {
+        web.stats.scrapes_busy.add();
+        let limit = web.config.max_requests;
+        return unavailable(format!(
+            "503: {limit} scrapes are being served already (--web.max-requests)\n"
+        ));
+    };
+    let Some(snapshot) = snapshot(&web).await else {
+        web.stats.scrapes_unanswered.add();
+        let seconds = web.config.limits.snapshot.as_secs_f32();
+        return unavailable(format!(
+            "503: the ledger gave no snapshot within {seconds} s; see the daemon's log\n"
+        ));
+    };
+    web.stats.scrapes.add();
+    let scrape = Scrape::new(snapshot, web.stats.counts(), web.process.read(), BuildInfo::THIS);
+    let text = MeteredText::new(
+        Rendering::new(scrape),
+        web.config.limits.response,
+        Arc::clone(&web.stats),
+        permit,
+    );
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], Body::from_stream(stream::iter(text))).into_response()
+}
+
+/// A snapshot, unless the ledger is silent for too long or gone.
+async fn snapshot(web: &Web) -> Option<Arc<Snapshot>> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        web.snapshots.send(reply).await.ok()?;
+        answer.await.ok()
+    };
+    timeout(web.config.limits.snapshot, asked).await.ok().flatten()
+}
+
+fn unavailable(reason: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)], reason)
+        .into_response()
+}

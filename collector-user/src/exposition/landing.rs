@@ -1,0 +1,46 @@
+//! The page at `/`: for people who open the address in a browser.
+//!
+//! Owns the page and its escaping; it is made once, at start.
+
+const TEMPLATE: &str = include_str!("landing.html");
+
+/// The page, with a link to the metrics at `path`.
+pub(super) fn page(path: &str, version: &str) -> String {
+    TEMPLATE.replace("{version}", &escaped(version)).replace("{path}", &escaped(path))
+}
+
+/// Text that HTML can't misread, in an element or in a quoted attribute.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_links_the_metrics_and_says_the_version() {
+        let page = page("/my/metrics", "1.2.3");
+        assert!(page.contains(r#"href="/my/metrics""#));
+        assert!(page.contains("Version 1.2.3."));
+        assert!(!page.contains('{') || !page.contains("{path}"), "no placeholder is left");
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_the_markup() {
+        let page = page(r#""><script>'&"#, "<b>");
+        assert!(page.contains("&quot;&gt;&lt;script&gt;&#39;&amp;"));
+        assert!(page.contains("&lt;b&gt;"));
+        assert!(!page.contains("<script"));
+    }
+}

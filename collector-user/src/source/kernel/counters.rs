@@ -1,0 +1,207 @@
+//! Reading the programs' counters: totals, histograms, and the slice in flight.
+//!
+//! Owns the race with the writers (a sequence count per CPU) and the arithmetic of
+//! what is still running. Must not know which cgroup a slot belongs to; no syscall
+//! but a clock that needs none.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use collector_ebpf::{BUCKETS, CpuState, Histograms, Totals, cell};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::mapped::MappedArray;
+use crate::model::usage::{Log2Histogram, Usage};
+
+/// How often a CPU's record is read again while that CPU writes it. A write takes some
+/// 50 ns; sixty-four of them in a row mean that something else is wrong.
+const MAX_READS: u32 = 64;
+
+/// The mmapped counters of all CPUs.
+pub struct Counters {
+    pub(super) cpus: MappedArray<CpuState<AtomicU64>>,
+    pub(super) totals: MappedArray<Totals<AtomicU64>>,
+    pub(super) histograms: MappedArray<Histograms<AtomicU64>>,
+    /// Slots of each CPU, reserved ones included.
+    pub(super) slots: u32,
+    /// Readers' own tallies.
+    pub(super) retries: u64,
+    pub(super) failures: u64,
+}
+
+/// What the CPUs do and did, over all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTallies {
+    /// Idle time in ns, the idleness in flight included.
+    pub idle_ns: u64,
+    /// Time in ns since each CPU's first switch was seen.
+    pub elapsed_ns: u64,
+    /// Switches without a tracepoint whose slice the ledger gave back.
+    pub missed_repaired: u64,
+    /// Switches without a tracepoint whose slice is lost.
+    pub missed_unrepaired: u64,
+    /// Time in ns across missed switches that is nobody's.
+    pub lost_ns: u64,
+    /// Cgroup events that found the ring buffer full.
+    pub events_dropped: u64,
+    /// Cgroups that found no free slot at their creation.
+    pub slots_exhausted: u64,
+    /// Cgroups that found the id map full at their creation.
+    pub ids_exhausted: u64,
+}
+
+/// The slice that a CPU is in the middle of.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    cpu: u32,
+    /// Whose slice it is; `None` for the idle task.
+    slot: Option<u32>,
+    /// Closed runtime of that slot on that CPU, read in the same breath.
+    closed_ns: u64,
+    length_ns: u64,
+}
+
+/// One reading of all CPUs at one moment.
+pub struct Reading<'a> {
+    counters: &'a Counters,
+    in_flight: Vec<InFlight>,
+    /// Tallies over all CPUs.
+    pub tallies: CpuTallies,
+}
+
+impl Counters {
+    /// Reads what every CPU is doing now. Usages are then taken from the reading slot
+    /// by slot, the slices in flight included. CPUs that are offline stand still.
+    pub fn read(&mut self, online: &[u32]) -> Reading<'_> {
+        let mut in_flight = Vec::with_capacity(online.len());
+        let mut tallies = CpuTallies::default();
+        for (cpu, state) in (0..).zip(self.cpus.records()) {
+            if state.sequence.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            tallies.add(state);
+            if !online.contains(&cpu) {
+                continue;
+            }
+            let (found, reads) = self.in_flight(cpu, state);
+            self.retries += u64::from(reads - 1);
+            match found {
+                Some(slice) => {
+                    if slice.slot.is_none() {
+                        tallies.idle_ns += slice.length_ns;
+                    }
+                    in_flight.push(slice);
+                }
+                None => self.failures += 1,
+            }
+        }
+        Reading { counters: self, in_flight, tallies }
+    }
+
+    /// Slots whose cgroup has a task on a CPU right now.
+    pub fn is_running(&self, slot: u32) -> bool {
+        self.cpus.records().iter().any(|cpu| cpu.slot.load(Ordering::Acquire) == u64::from(slot))
+    }
+
+    /// Repeats of reads because a CPU was writing, and reads given up.
+    pub fn races(&self) -> (u64, u64) {
+        (self.retries, self.failures)
+    }
+
+    /// Zeroes a slot's cells on every CPU. Only for a slot that no cgroup owns.
+    pub(super) fn clear(&self, slot: u32) {
+        for (cpu, _) in (0..).zip(self.cpus.records()) {
+            let index = cell(cpu, self.slots, slot) as usize;
+            let Totals { runtime_ns, wait_ns, voluntary, involuntary } =
+                &self.totals.records()[index];
+            for word in [runtime_ns, wait_ns, voluntary, involuntary] {
+                word.store(0, Ordering::Relaxed);
+            }
+            let Histograms { slice, wait } = &self.histograms.records()[index];
+            for word in slice.iter().chain(wait) {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The slice in flight on a CPU and the closed runtime that goes with it, and how
+    /// many reads that took.
+    fn in_flight(&self, cpu: u32, state: &CpuState<AtomicU64>) -> (Option<InFlight>, u32) {
+        for reads in 1..=MAX_READS {
+            let before = state.sequence.load(Ordering::Acquire);
+            let slot = state.slot.load(Ordering::Relaxed);
+            let start_tns = state.slice_start_tns.load(Ordering::Relaxed);
+            let offset_ns = state.clock_offset_ns.load(Ordering::Relaxed);
+            // The idle task's is no index, nor need be what is read in mid-write.
+            let slot = u32::try_from(slot).ok().filter(|&slot| slot < self.slots);
+            let closed_ns = slot.map_or(0, |slot| {
+                self.totals.records()[cell(cpu, self.slots, slot) as usize]
+                    .runtime_ns
+                    .load(Ordering::Relaxed)
+            });
+            fence(Ordering::Acquire);
+            let consistent = before.is_multiple_of(2) && state.sequence.load(Ordering::Relaxed) == before;
+            if consistent {
+                // The clock is read after the record: never a start in the future.
+                let now_tns = monotonic_ns().wrapping_sub(offset_ns);
+                let length_ns = now_tns.saturating_sub(start_tns);
+                return (Some(InFlight { cpu, slot, closed_ns, length_ns }), reads);
+            }
+            std::hint::spin_loop();
+        }
+        (None, MAX_READS)
+    }
+}
+
+impl Reading<'_> {
+    /// Usage of a slot since its cgroup got it, the slices in flight included.
+    pub fn usage(&self, slot: u32) -> Usage {
+        let mut usage = Usage::default();
+        for (cpu, _) in (0..).zip(self.counters.cpus.records()) {
+            let index = cell(cpu, self.counters.slots, slot) as usize;
+            let totals = &self.counters.totals.records()[index];
+            let closed_ns = totals.runtime_ns.load(Ordering::Relaxed);
+            usage.slices.sum_ns += closed_ns;
+            // The total goes with the slice that was seen in flight: a slice that was
+            // closed since then would be counted twice.
+            usage.runtime_ns += self
+                .in_flight
+                .iter()
+                .find(|slice| slice.cpu == cpu && slice.slot == Some(slot))
+                .map_or(closed_ns, |slice| slice.closed_ns + slice.length_ns);
+            usage.waits.sum_ns += totals.wait_ns.load(Ordering::Relaxed);
+            usage.voluntary += totals.voluntary.load(Ordering::Relaxed);
+            usage.involuntary += totals.involuntary.load(Ordering::Relaxed);
+            let histograms = &self.counters.histograms.records()[index];
+            add_buckets(&mut usage.slices, &histograms.slice);
+            add_buckets(&mut usage.waits, &histograms.wait);
+        }
+        usage
+    }
+}
+
+impl CpuTallies {
+    fn add(&mut self, cpu: &CpuState<AtomicU64>) {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        self.idle_ns += load(&cpu.idle_ns);
+        self.elapsed_ns += monotonic_ns().saturating_sub(load(&cpu.born_at_ns));
+        self.missed_repaired += load(&cpu.missed_repaired);
+        self.missed_unrepaired += load(&cpu.missed_unrepaired);
+        self.lost_ns += load(&cpu.lost_ns);
+        self.events_dropped += load(&cpu.events_dropped);
+        self.slots_exhausted += load(&cpu.slots_exhausted);
+        self.ids_exhausted += load(&cpu.ids_exhausted);
+    }
+}
+
+fn add_buckets(histogram: &mut Log2Histogram, words: &[AtomicU64; BUCKETS]) {
+    for (bucket, word) in histogram.buckets.iter_mut().zip(words) {
+        *bucket += word.load(Ordering::Relaxed);
+    }
+}
+
+/// `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`; read in the vDSO.
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Monotonic time counts from boot: neither part is ever negative.
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}

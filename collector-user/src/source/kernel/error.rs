@@ -1,0 +1,93 @@
+//! Why the programs don't run, in words for whoever runs the host.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use thiserror::Error;
+
+use super::btf::BtfError;
+
+/// Why the programs don't run.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No type information of the running kernel.
+    #[error("cannot read the kernel's type information, {path}: {source} (a kernel built with CONFIG_DEBUG_INFO_BTF has it)")]
+    BtfFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: io::Error,
+    },
+    /// Type information that can't be understood.
+    #[error("cannot understand the kernel's type information, {path}: {source}")]
+    Btf {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: BtfError,
+    },
+    /// The kernel lacks what accounting can't do without.
+    #[error("this kernel lacks {}; Slicemeter needs 5.10 or later", .0.join(", "))]
+    Missing(Vec<String>),
+    /// The object as a whole is refused.
+    #[error("the kernel refuses the eBPF object: {}", causes(.0))]
+    Object(Box<EbpfError>),
+    /// A program does not pass the verifier; aya's error holds its log.
+    #[error("the kernel's verifier refuses the program {program}: {}", causes(.source))]
+    Verify {
+        /// Which one.
+        program: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// A program can't be attached.
+    #[error("the kernel refuses to attach the program {program}: {}", causes(.source))]
+    Attach {
+        /// Which one.
+        program: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// A map can't be used.
+    #[error("the kernel refuses to use the map {map}: {}", causes(.source))]
+    Map {
+        /// Which one.
+        map: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// A map's memory can't be mapped, or its descriptor can't be polled.
+    #[error("cannot use the memory of the map {map}: {source}")]
+    Memory {
+        /// Which one.
+        map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program or map is not in the object, or is of another type.
+    #[error("the eBPF object has no usable {0}: it was not built from this version's sources")]
+    Foreign(&'static str),
+    /// The CPUs can't be counted.
+    #[error("cannot tell the CPUs from {path}: {source}")]
+    Cpus {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An error with its causes in one line: aya keeps the reason in the source.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        cause = error.source();
+    }
+    text
+}

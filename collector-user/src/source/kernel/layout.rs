@@ -1,0 +1,167 @@
+//! Which kernel fields the programs read, and where this kernel keeps them.
+//!
+//! Owns the list that `collector-ebpf/src/layout.rs` declares on its side, and the
+//! rules of what may be missing: a field without which CPU time can't be told is an
+//! error that names it; any other switches off what depends on it.
+
+use super::btf::{Btf, Member};
+use crate::source::cgroupfs::{Hierarchy, Kind};
+
+/// What the programs take for "this kernel has no such field".
+const ABSENT: u64 = u64::MAX;
+
+/// Where one of the programs' fields may be found.
+struct Field {
+    /// Name of the programs' global.
+    global: &'static str,
+    /// Struct and path, newest kernel first.
+    candidates: &'static [(&'static str, &'static str)],
+    /// Bytes that the programs read; the field must be at least as wide, and no
+    /// narrower read of a big-endian kernel is attempted.
+    bytes: u64,
+    /// What is lost without it; `None` where nothing works without it.
+    without: Option<&'static str>,
+}
+
+const fn required(
+    global: &'static str,
+    candidates: &'static [(&'static str, &'static str)],
+    bytes: u64,
+) -> Field {
+    Field { global, candidates, bytes, without: None }
+}
+
+const fn optional(
+    global: &'static str,
+    candidates: &'static [(&'static str, &'static str)],
+    bytes: u64,
+    without: &'static str,
+) -> Field {
+    Field { global, candidates, bytes, without: Some(without) }
+}
+
+/// Switches that fire no tracepoint can then not be made good.
+const NO_REPAIR: &str = "slices of missed switches are lost (and counted)";
+
+const FIELDS: &[Field] = &[
+    required("TASK_PID", &[("task_struct", "pid")], 4),
+    required("TASK_SUM_EXEC", &[("task_struct", "se.sum_exec_runtime")], 8),
+    required("TASK_EXEC_START", &[("task_struct", "se.exec_start")], 8),
+    required("TASK_CGROUPS", &[("task_struct", "cgroups")], 8),
+    required("CGROUP_KN", &[("cgroup", "kn")], 8),
+    required("CGROUP_ROOT", &[("cgroup", "root")], 8),
+    required("ROOT_HIERARCHY", &[("cgroup_root", "hierarchy_id")], 4),
+    required("KN_ID", &[("kernfs_node", "id")], 8),
+    optional(
+        "TASK_RUN_DELAY",
+        &[("task_struct", "sched_info.run_delay")],
+        8,
+        "there are no run-queue waits (the kernel was built without CONFIG_SCHED_INFO)",
+    ),
+    optional("TASK_PREV_SUM_EXEC", &[("task_struct", "se.prev_sum_exec_runtime")], 8, NO_REPAIR),
+    optional("TASK_PRIO", &[("task_struct", "prio")], 4, NO_REPAIR),
+    optional("TASK_ON_CPU", &[("task_struct", "on_cpu")], 4, NO_REPAIR),
+    // 5.16 moved the CPU into thread_info (bcf9033e5449).
+    optional(
+        "TASK_CPU",
+        &[("task_struct", "thread_info.cpu"), ("task_struct", "cpu")],
+        4,
+        NO_REPAIR,
+    ),
+];
+
+/// Before 5.18 (fa2c3254d7cf) the tracepoint did not hand over the state; 5.14
+/// (2f064a59a11f) renamed the field.
+const STATE: Field =
+    required("TASK_STATE", &[("task_struct", "__state"), ("task_struct", "state")], 4);
+
+/// Arguments of `sched_switch` where `prev_state` is among them.
+const ARGUMENTS_WITH_STATE: usize = 4;
+
+/// The programs' globals for the running kernel.
+#[derive(Debug)]
+pub struct Layout {
+    /// Name and value of each global.
+    pub globals: Vec<(&'static str, u64)>,
+    /// What this kernel can't tell, for people.
+    pub degraded: Vec<String>,
+}
+
+impl Layout {
+    /// Finds every field in the running kernel's BTF.
+    ///
+    /// # Errors
+    /// The names of *all* the required fields and tracepoints that are missing.
+    pub fn resolve(btf: &Btf, hierarchy: &Hierarchy) -> Result<Self, Vec<String>> {
+        let mut layout = Self { globals: Vec::new(), degraded: Vec::new() };
+        let mut missing = Vec::new();
+        for field in FIELDS {
+            layout.place(btf, field, &mut missing);
+        }
+        match btf.tracepoint_arguments("sched_switch") {
+            None => missing.push("tracepoint sched_switch".to_owned()),
+            Some(arguments) if arguments >= ARGUMENTS_WITH_STATE => {
+                layout.globals.push((STATE.global, ABSENT));
+            }
+            Some(_) => layout.place(btf, &STATE, &mut missing),
+        }
+        for tracepoint in ["cgroup_mkdir", "cgroup_rmdir"] {
+            if btf.tracepoint_arguments(tracepoint).is_none() {
+                missing.push(format!("tracepoint {tracepoint}"));
+            }
+        }
+        layout.place_hop(btf, hierarchy, &mut missing);
+        if missing.is_empty() { Ok(layout) } else { Err(missing) }
+    }
+
+    fn place(&mut self, btf: &Btf, field: &Field, missing: &mut Vec<String>) {
+        let offset = field
+            .candidates
+            .iter()
+            .filter_map(|(structure, path)| btf.member(structure, path))
+            .find(|member| wide_enough(*member, field.bytes))
+            .map(|member| member.offset);
+        let (structure, path) = field.candidates[0];
+        match (offset, field.without) {
+            (Some(offset), _) => self.globals.push((field.global, offset)),
+            (None, Some(without)) => {
+                self.globals.push((field.global, ABSENT));
+                self.degraded.push(format!("no field {structure}.{path}: {without}"));
+            }
+            (None, None) => missing.push(format!("field {structure}.{path}")),
+        }
+    }
+
+    /// From a task's `css_set` to its cgroup in the accounted hierarchy.
+    fn place_hop(&mut self, btf: &Btf, hierarchy: &Hierarchy, missing: &mut Vec<String>) {
+        match &hierarchy.kind {
+            Kind::Unified => {
+                match btf.member("css_set", "dfl_cgrp") {
+                    Some(member) => self.globals.push(("CSS_SET_HOP", member.offset)),
+                    None => missing.push("field css_set.dfl_cgrp".to_owned()),
+                }
+                self.globals.push(("CSS_CGROUP", ABSENT));
+            }
+            Kind::Cpuacct { controller } => {
+                // The index shifts with the kernel's configuration.
+                let index = btf.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"));
+                match (btf.member("css_set", "subsys"), index) {
+                    (Some(array), Some(index)) => {
+                        self.globals.push(("CSS_SET_HOP", array.offset + 8 * u64::from(index)));
+                    }
+                    (_, None) => missing.push(format!("cgroup controller {controller}")),
+                    (None, _) => missing.push("field css_set.subsys".to_owned()),
+                }
+                match btf.member("cgroup_subsys_state", "cgroup") {
+                    Some(member) => self.globals.push(("CSS_CGROUP", member.offset)),
+                    None => missing.push("field cgroup_subsys_state.cgroup".to_owned()),
+                }
+            }
+        }
+        self.globals.push(("HIERARCHY", u64::from(hierarchy.hierarchy_id)));
+    }
+}
+
+fn wide_enough(member: Member, bytes: u64) -> bool {
+    member.size.is_some_and(|size| size >= bytes)
+}

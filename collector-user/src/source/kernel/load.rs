@@ -1,0 +1,214 @@
+//! Loading: offsets in, maps sized, programs through the verifier, identity attached.
+//!
+//! Owns the order of things at start. Must not decide what to do when it fails.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    path::PathBuf,
+};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Endianness,
+    maps::{HashMap, Map, MapData, Queue, RingBuf},
+    programs::BtfTracePoint,
+};
+use aya_log::EbpfLogger;
+use collector_ebpf::{FIRST_SLOT, OVERFLOW_CGROUPS};
+use rustix::fd::BorrowedFd;
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    Kernel,
+    btf::Btf,
+    counters::Counters,
+    error::LoadError,
+    layout::Layout,
+    mapped::{MappedArray, Record},
+    poll::{Pollable, pollable},
+    slots::Slots,
+};
+use crate::source::cgroupfs::Hierarchy;
+
+/// What the load depends on.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The hierarchy whose cgroups are accounted.
+    pub hierarchy: Hierarchy,
+    /// Slots for cgroups; the reserved ones come on top.
+    pub slots: u32,
+    /// The running kernel's BTF, usually `/sys/kernel/btf/vmlinux`.
+    pub btf: PathBuf,
+    /// How much the programs log on their rare paths.
+    pub log_level: tracing::Level,
+}
+
+/// Programs in the order of their attachment: births and deaths of cgroups are followed
+/// before the tree is walked, and slices only after that.
+const IDENTITY: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
+pub(super) const SLICES: &str = "sched_switch";
+
+/// Loads everything, and attaches what tells of cgroups.
+pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError> {
+    let layout = resolve(options)?;
+    let slots = FIRST_SLOT + options.slots;
+    let cpus = aya::util::nr_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
+    let mut ebpf = verify(object, options, &layout, cpus, slots)?;
+
+    let map_infos = ebpf.maps().filter_map(|(_, map)| data(map)).map(info_path).collect();
+    let log = log_reader(&mut ebpf)?;
+    let cells = cpus * slots as usize;
+    let mut kernel = Kernel {
+        counters: Counters {
+            cpus: mapped(&ebpf, "CPUS", cpus)?,
+            totals: mapped(&ebpf, "TOTALS", cells)?,
+            histograms: mapped(&ebpf, "HISTOGRAMS", cells)?,
+            slots,
+            retries: 0,
+            failures: 0,
+        },
+        slots: Slots {
+            ids: take::<HashMap<MapData, u64, u32>>(&mut ebpf, "CGROUP_SLOTS")?,
+            free: take::<Queue<MapData, u32>>(&mut ebpf, "FREE_SLOTS")?,
+            control: mapped(&ebpf, "CONTROL", 1)?,
+        },
+        events: waitable(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?, "EVENTS")?,
+        log,
+        map_infos,
+        degraded: layout.degraded,
+        online: aya::util::online_cpus()
+            .map_err(|(path, source)| LoadError::Cpus { path, source })?,
+        ebpf,
+    };
+    kernel
+        .slots
+        .fill(slots)
+        .map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
+    for program in IDENTITY {
+        attach(&mut kernel.ebpf, program)?;
+    }
+    Ok(kernel)
+}
+
+/// Attaches a program; its link lives in `ebpf`.
+pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    program(ebpf, name)?
+        .attach()
+        .map(drop)
+        .map_err(|source| LoadError::Attach { program: name, source: Box::new(source) })
+}
+
+fn resolve(options: &Options) -> Result<Layout, LoadError> {
+    let path = &options.btf;
+    let bytes = std::fs::read(path)
+        .map_err(|source| LoadError::BtfFile { path: path.clone(), source })?;
+    let btf =
+        Btf::parse(bytes).map_err(|source| LoadError::Btf { path: path.clone(), source })?;
+    Layout::resolve(&btf, &options.hierarchy).map_err(LoadError::Missing)
+}
+
+/// Hands the layout over, sizes the maps, and sees all programs through the verifier.
+fn verify(
+    object: &[u8],
+    options: &Options,
+    layout: &Layout,
+    cpus: usize,
+    slots: u32,
+) -> Result<Ebpf, LoadError> {
+    let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
+        .map_err(|error| LoadError::Object(Box::new(EbpfError::BtfError(error))))?;
+    let overflow = || LoadError::Cpus {
+        path: "/sys/devices/system/cpu/possible",
+        source: io::Error::other(format!("{cpus} CPUs with {slots} slots each are too many")),
+    };
+    let cpu_records = u32::try_from(cpus).map_err(|_| overflow())?;
+    let cells = cpu_records.checked_mul(slots).ok_or_else(overflow)?;
+    let slots_global = u64::from(slots);
+    let log_level = log_level(options.log_level);
+
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(&btf));
+    for (name, value) in &layout.globals {
+        loader.override_global(name, value, true);
+    }
+    loader
+        .override_global("SLOTS", &slots_global, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, true)
+        .map_max_entries("CPUS", cpu_records)
+        .map_max_entries("TOTALS", cells)
+        .map_max_entries("HISTOGRAMS", cells)
+        .map_max_entries("CGROUP_SLOTS", slots + OVERFLOW_CGROUPS)
+        .map_max_entries("FREE_SLOTS", slots);
+    let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
+    for name in IDENTITY.into_iter().chain([SLICES]) {
+        program(&mut ebpf, name)?
+            .load(name, &btf)
+            .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;
+    }
+    Ok(ebpf)
+}
+
+fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, LoadError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(LoadError::Foreign(name))
+}
+
+/// The log level as `aya-log` counts it: 1 is error, 5 is trace.
+fn log_level(level: tracing::Level) -> u32 {
+    match level {
+        tracing::Level::ERROR => 1,
+        tracing::Level::WARN => 2,
+        tracing::Level::INFO => 3,
+        tracing::Level::DEBUG => 4,
+        tracing::Level::TRACE => 5,
+    }
+}
+
+/// Takes a map out of the object, as the type that its operations need.
+fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    ebpf.take_map(name)
+        .and_then(|map| T::try_from(map).ok())
+        .ok_or(LoadError::Foreign(name))
+}
+
+/// Maps an array's memory; the array itself stays with the programs.
+fn mapped<T: Record>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    length: usize,
+) -> Result<MappedArray<T>, LoadError> {
+    let array = ebpf.map(name).and_then(data).ok_or(LoadError::Foreign(name))?;
+    MappedArray::new(array.fd(), length)
+        .map_err(|source| LoadError::Memory { map: name, source })
+}
+
+/// Takes the programs' log records, unless the programs were built without a log.
+fn log_reader(
+    ebpf: &mut Ebpf,
+) -> Result<Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>, LoadError> {
+    EbpfLogger::init(ebpf)
+        .ok()
+        .map(|log| waitable(log, "AYA_LOGS"))
+        .transpose()
+}
+
+fn waitable<T: Pollable>(source: T, map: &'static str) -> Result<AsyncFd<T>, LoadError> {
+    pollable(source).map_err(|source| LoadError::Memory { map, source })
+}
+
+fn info_path(map: &MapData) -> PathBuf {
+    let fd: BorrowedFd<'_> = map.fd().as_fd();
+    PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+}
+
+/// The kernel object behind a map of one of the types that the programs use.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::Queue(data) | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}

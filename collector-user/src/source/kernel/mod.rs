@@ -1,0 +1,152 @@
+//! The kernel side as user space sees it: programs loaded and attached, their maps.
+//!
+//! Owns every BPF object of the daemon: dropping [`Kernel`] detaches and frees all of
+//! them, and since nothing is pinned, so does any death of the process. Must not know
+//! what a cgroup's path means.
+
+pub mod btf;
+pub mod counters;
+pub mod error;
+pub mod events;
+pub mod layout;
+mod load;
+mod mapped;
+mod poll;
+mod prime;
+pub mod slots;
+
+use std::{fs, io, path::PathBuf};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, RingBuf},
+};
+use aya_log::EbpfLogger;
+use counters::{Counters, Reading};
+use events::CgroupEvent;
+pub use error::LoadError;
+pub use load::Options;
+use slots::Slots;
+use tokio::io::unix::AsyncFd;
+
+/// The programs that `cargo xtask build-ebpf` made, for whom no toolchain is at hand.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/collector.o");
+
+/// Programs and maps, loaded.
+pub struct Kernel {
+    /// Holds programs and links; what it holds, runs.
+    ebpf: Ebpf,
+    counters: Counters,
+    /// Id→slot map and free slots.
+    pub slots: Slots,
+    events: AsyncFd<RingBuf<MapData>>,
+    log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
+    /// `/proc/self/fdinfo/FD` of every map.
+    map_infos: Vec<PathBuf>,
+    /// What the running kernel can't tell, for people.
+    pub degraded: Vec<String>,
+    online: Vec<u32>,
+}
+
+impl Kernel {
+    /// Loads the programs and starts to follow the births and deaths of cgroups. The
+    /// cgroups that exist already are to be given slots before [`Self::start`].
+    ///
+    /// # Errors
+    /// Fields or tracepoints are missing, or the kernel refuses; the error says which.
+    pub fn load(object: &[u8], options: &Options) -> Result<Self, LoadError> {
+        load::load(object, options)
+    }
+
+    /// Starts to account slices, on every CPU at once.
+    ///
+    /// # Errors
+    /// The kernel refuses to attach.
+    pub fn start(&mut self) -> Result<(), LoadError> {
+        load::attach(&mut self.ebpf, load::SLICES)?;
+        prime::prime(&self.online);
+        Ok(())
+    }
+
+    /// Reads the counters at this moment.
+    pub fn read(&mut self) -> Reading<'_> {
+        self.counters.read(&self.online)
+    }
+
+    /// Repeats of reads because a CPU was writing, and reads given up, so far.
+    pub fn races(&self) -> (u64, u64) {
+        self.counters.races()
+    }
+
+    /// Whether a task that is charged to the slot is on a CPU right now.
+    pub fn is_running(&self, slot: u32) -> bool {
+        self.counters.is_running(slot)
+    }
+
+    /// Clears a slot that nobody uses any more, and frees it.
+    ///
+    /// # Errors
+    /// The kernel refuses; the slot is then neither free nor used.
+    pub fn free(&mut self, slot: u32) -> Result<(), MapError> {
+        self.counters.clear(slot);
+        self.slots.give_back(slot)
+    }
+
+    /// Notes which CPUs are online: one that is not has no slice in flight.
+    ///
+    /// # Errors
+    /// The list can't be read; the last one stays.
+    pub fn refresh_online(&mut self) -> io::Result<()> {
+        self.online = aya::util::online_cpus().map_err(|(_, error)| error)?;
+        Ok(())
+    }
+
+    /// Waits for a cgroup event or a log record of the programs.
+    ///
+    /// # Errors
+    /// The ring buffer can't be waited for; events then wait for the next tick.
+    pub async fn activity(&mut self) -> io::Result<()> {
+        let Self { events, log, .. } = self;
+        match log {
+            Some(log) => {
+                tokio::select! {
+                    ready = events.readable_mut() => ready?.clear_ready(),
+                    ready = log.readable_mut() => ready?.clear_ready(),
+                }
+            }
+            None => events.readable_mut().await?.clear_ready(),
+        }
+        Ok(())
+    }
+
+    /// The next cgroup event, if there is one; passes on the programs' log meanwhile.
+    pub fn next_event(&mut self) -> Option<CgroupEvent> {
+        if let Some(log) = &mut self.log {
+            log.get_mut().flush();
+        }
+        loop {
+            let record = self.events.get_mut().next()?;
+            // Objects and daemon are built together: an unknown record can't occur.
+            if let Some(event) = events::decode(&record) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Kernel memory of all maps in bytes, as `/proc/self/fdinfo` tells it.
+    ///
+    /// # Errors
+    /// An fdinfo file can't be read.
+    pub fn memory_bytes(&self) -> io::Result<u64> {
+        self.map_infos.iter().map(|path| Ok(memlock_bytes(&fs::read_to_string(path)?))).sum()
+    }
+}
+
+/// The `memlock:` line of a map's fdinfo (kernel/bpf/syscall.c, `bpf_map_show_fdinfo`).
+fn memlock_bytes(fdinfo: &str) -> u64 {
+    fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:"))
+        .and_then(|bytes| bytes.trim().parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,89 @@
+//! The kernel's slots: which cgroup id leads to which, and which are free.
+//!
+//! Owns the id→slot map, the queue of free slots and the epoch that voids the CPUs'
+//! caches. When a slot may change hands is the accounts' business.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{HashMap, MapData, MapError, Queue};
+use collector_ebpf::{Control, FIRST_SLOT, OVERFLOW_SLOT};
+
+use super::mapped::MappedArray;
+
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const NO_EXIST: u64 = 1;
+
+/// The kernel's side of slots.
+pub struct Slots {
+    pub(super) ids: HashMap<MapData, u64, u32>,
+    pub(super) free: Queue<MapData, u32>,
+    pub(super) control: MappedArray<Control<AtomicU64>>,
+}
+
+impl Slots {
+    /// Fills the queue of free slots; before any program runs.
+    pub(super) fn fill(&mut self, slots: u32) -> Result<(), MapError> {
+        (FIRST_SLOT..slots).try_for_each(|slot| self.free.push(slot, 0))
+    }
+
+    /// Maps a cgroup that was found in the tree to a free slot; `None` where none is
+    /// free (it then shares the overflow slot).
+    ///
+    /// # Errors
+    /// The id map is full, or the kernel refuses for another reason.
+    pub fn assign(&mut self, id: u64) -> Result<Option<u32>, MapError> {
+        // The programs may have been faster: a cgroup made during the walk is theirs.
+        if let Ok(slot) = self.ids.get(&id, 0) {
+            return Ok((slot >= FIRST_SLOT).then_some(slot));
+        }
+        let slot = self.pop()?;
+        match self.ids.insert(id, slot.unwrap_or(OVERFLOW_SLOT), NO_EXIST) {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                if let Some(unused) = slot {
+                    self.free.push(unused, 0)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a cgroup that shares the overflow slot one of its own, if one is free.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn promote(&mut self, id: u64) -> Result<Option<u32>, MapError> {
+        let Some(slot) = self.pop()? else { return Ok(None) };
+        self.ids.insert(id, slot, 0)?;
+        Ok(Some(slot))
+    }
+
+    /// Takes a cgroup's id out of the map: slices of its last tasks are unattributed
+    /// from now on, and no CPU's cache leads to its slot any more.
+    ///
+    /// # Errors
+    /// The kernel refuses, or never knew the id.
+    pub fn forget(&mut self, id: u64) -> Result<(), MapError> {
+        self.ids.remove(&id)?;
+        for control in self.control.records() {
+            control.epoch.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Puts a cleared slot back in the queue.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn give_back(&mut self, slot: u32) -> Result<(), MapError> {
+        self.free.push(slot, 0)
+    }
+
+    fn pop(&mut self) -> Result<Option<u32>, MapError> {
+        match self.free.pop(0) {
+            Ok(slot) => Ok(Some(slot)),
+            Err(MapError::ElementNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
