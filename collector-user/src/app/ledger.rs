@@ -79,6 +79,11 @@ impl Ledger {
         })
     }
 
+    /// Kernel memory of all maps in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// Keeps the books until told to stop; dropping `self` then frees the kernel side.
     pub(super) async fn keep(
         mut self,
@@ -91,7 +96,7 @@ impl Ledger {
         loop {
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = stopped(&mut shutdown) => return,
                 Some(update) = docker.recv() => self.hear(update),
                 activity = self.kernel.activity() => match activity {
                     Ok(()) => self.follow_events(),
@@ -292,6 +297,11 @@ fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) {
             }
         }
     }
+}
+
+/// Waits for the word to stop, or for whoever could say it to be gone.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _either_way = shutdown.wait_for(|stop| *stop).await;
 }
 
 /// Waits for the walk under way, if there is one.

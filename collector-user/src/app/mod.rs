@@ -4,26 +4,28 @@
 
 mod ledger;
 
-use std::io;
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+};
 
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
 use crate::{
-    args::{self, Config},
+    args::{self, CgroupScope, Config, HierarchyChoice},
     exit,
     exposition::{self, SnapshotRequest, WebConfig},
     model::{accounts::Rules, container::DockerUpdate},
     source::{
-        cgroupfs::{self, Hierarchy, HierarchyError},
-        docker::{self, DockerConfig, LabelFilter},
+        cgroupfs::{self, HierarchyError},
         kernel::{self, Kernel, LoadError},
     },
 };
-use ledger::Ledger;
+use self::ledger::Ledger;
 
 /// Snapshot requests that wait for the ledger: more than scrapes can be under way.
 const REQUEST_QUEUE: usize = 64;
@@ -62,5 +64,143 @@ impl Error {
             Self::Listen { .. } => exit::Code::CannotListen,
             Self::Hierarchy(_) | Self::Load(_) => exit::Code::HostLacks,
         }
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT, then drains and leaves nothing behind.
+///
+/// # Errors
+/// What [`Error`] says; the kernel is then as it was.
+pub fn run(config: Config) -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Process)?
+        .block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
+    // The address first: when it is taken, nothing need be loaded to say so.
+    let listener = listen(&config.web.listen)?;
+    let bound = listener.local_addr().map_err(Error::Process)?;
+    let stop = StopSignals::new().map_err(Error::Process)?;
+    let ledger = open_ledger(&config)?;
+
+    let (stopper, stopping) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(true);
+    let (requests, asked) = mpsc::channel::<SnapshotRequest>(REQUEST_QUEUE);
+    let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
+    let url = format!("http://{bound}{}", config.web.telemetry_path);
+    let keeper = tokio::spawn(ledger.keep(asked, news, stopping.clone()));
+    let web = WebConfig {
+        telemetry_path: config.web.telemetry_path.parse().unwrap(),
+        max_requests: std::num::NonZeroU16::new(config.web.max_requests as u16).unwrap(),
+        limits: exposition::Limits::default(),
+    };
+    let (web_stopper, web_stopping) = watch::channel(false);
+    let server = tokio::spawn(exposition::serve(listener, web, requests, is_ready, web_stopping));
+    announce(&url);
+
+    let signal = stop.wait().await;
+    tracing::info!(signal, "stopping");
+    ready.send_replace(false);
+    web_stopper.send_replace(true);
+    let drained = server.await;
+    stopper.send_replace(true);
+    // The keeper's end frees the programs and maps: it is waited for.
+    for (task, end) in [("ledger", keeper.await)] {
+        if let Err(error) = end {
+            tracing::error!(task, %error, "did not end as it should");
+        }
+    }
+    match drained {
+        Ok(drained) => tracing::info!(cut_connections = drained.cut_connections, "stopped"),
+        Err(error) => tracing::error!(%error, "the web server did not end as it should"),
+    }
+    Ok(())
+}
+
+/// Binds the first of the address's candidates that can be bound.
+fn listen(address: &args::ListenAddress) -> Result<TcpListener, Error> {
+    let failed = |source| Error::Listen { address: address.to_string(), source };
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for candidate in address.candidates().map_err(failed)? {
+        match bind(candidate) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failed(failure))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+fn open_ledger(config: &Config) -> Result<Ledger, Error> {
+    let paths =
+        cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
+    let choice = match config.cgroups.hierarchy {
+        HierarchyChoice::Auto => cgroupfs::Choice::Auto,
+        HierarchyChoice::Unified => cgroupfs::Choice::Unified,
+        HierarchyChoice::Cpuacct => cgroupfs::Choice::Cpuacct,
+    };
+    let hierarchy = cgroupfs::detect(paths, choice)?;
+    let options = kernel::Options {
+        hierarchy: hierarchy.clone(),
+        slots: config.slots,
+        btf: config.paths.sysfs.join("kernel/btf/vmlinux"),
+        log_level: config.log.level.into(),
+    };
+    let kernel = Kernel::load(kernel::OBJECT, &options)?;
+    for lack in &kernel.degraded {
+        tracing::warn!("degraded on this kernel: {lack}");
+    }
+    let rules = Rules {
+        retain_exited_ms: u64::try_from(config.retention.exited.as_millis()).unwrap_or(u64::MAX),
+        all_cgroups: config.cgroups.scope == CgroupScope::All,
+        slots: config.slots,
+    };
+    let ledger = Ledger::start(kernel, hierarchy.clone(), rules)?;
+    tracing::info!(
+        programs = "sched_switch cgroup_mkdir cgroup_rmdir",
+        slots = config.slots,
+        kernel_memory_bytes = ledger.memory_bytes(),
+        %hierarchy,
+        "attached"
+    );
+    Ok(ledger)
+}
+
+/// SIGTERM and SIGINT, from before the first probe is attached.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the first that arrives.
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Says on stdout where the metrics are, for whoever started the daemon.
+fn announce(url: &str) {
+    tracing::info!(%url, "serving");
+    if let Err(error) = writeln!(io::stdout(), "slicemeter: serving {url}") {
+        tracing::debug!(%error, "nobody reads stdout");
     }
 }

@@ -158,7 +158,7 @@ fn program<'a>(
 }
 
 /// The log level as `aya-log` counts it: 1 is error, 5 is trace.
-fn log_level(level: tracing::Level) -> u32 {
+fn log_level(level: tracing::Level) -> u8 {
     match level {
         tracing::Level::ERROR => 1,
         tracing::Level::WARN => 2,
