@@ -15,6 +15,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use self::ledger::Ledger;
 use crate::{
     args::{self, CgroupScope, Config, HierarchyChoice},
     exit,
@@ -25,7 +26,6 @@ use crate::{
         kernel::{self, Kernel, LoadError},
     },
 };
-use self::ledger::Ledger;
 
 /// Snapshot requests that wait for the ledger: more than scrapes can be under way.
 const REQUEST_QUEUE: usize = 64;
@@ -140,8 +140,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn open_ledger(config: &Config) -> Result<Ledger, Error> {
-    let paths =
-        cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
+    let paths = cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
     let choice = match config.cgroups.hierarchy {
         HierarchyChoice::Auto => cgroupfs::Choice::Auto,
         HierarchyChoice::Unified => cgroupfs::Choice::Unified,

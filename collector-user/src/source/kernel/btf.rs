@@ -224,11 +224,9 @@ impl Btf {
         for _ in 0..MAX_DEPTH {
             let found = self.get(id)?;
             match found.kind {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = found.reference as usize,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = found.reference as usize
+                }
                 _ => return Some(id),
             }
         }

@@ -139,7 +139,8 @@ impl Counters {
                     .load(Ordering::Relaxed)
             });
             fence(Ordering::Acquire);
-            let consistent = before.is_multiple_of(2) && state.sequence.load(Ordering::Relaxed) == before;
+            let consistent =
+                before.is_multiple_of(2) && state.sequence.load(Ordering::Relaxed) == before;
             if consistent {
                 // The clock is read after the record: never a start in the future.
                 let now_tns = monotonic_ns().wrapping_sub(offset_ns);

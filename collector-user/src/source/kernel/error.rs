@@ -11,7 +11,9 @@ use super::btf::BtfError;
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// No type information of the running kernel.
-    #[error("cannot read the kernel's type information, {path}: {source} (a kernel built with CONFIG_DEBUG_INFO_BTF has it)")]
+    #[error(
+        "cannot read the kernel's type information, {path}: {source} (a kernel built with CONFIG_DEBUG_INFO_BTF has it)"
+    )]
     BtfFile {
         /// Where it should be.
         path: PathBuf,

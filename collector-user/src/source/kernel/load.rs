@@ -80,10 +80,7 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
             .map_err(|(path, source)| LoadError::Cpus { path, source })?,
         ebpf,
     };
-    kernel
-        .slots
-        .fill(slots)
-        .map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
+    kernel.slots.fill(slots).map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
     for program in IDENTITY {
         attach(&mut kernel.ebpf, program)?;
     }
@@ -100,10 +97,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadErro
 
 fn resolve(options: &Options) -> Result<Layout, LoadError> {
     let path = &options.btf;
-    let bytes = std::fs::read(path)
-        .map_err(|source| LoadError::BtfFile { path: path.clone(), source })?;
-    let btf =
-        Btf::parse(bytes).map_err(|source| LoadError::Btf { path: path.clone(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| LoadError::BtfFile { path: path.clone(), source })?;
+    let btf = Btf::parse(bytes).map_err(|source| LoadError::Btf { path: path.clone(), source })?;
     Layout::resolve(&btf, &options.hierarchy).map_err(LoadError::Missing)
 }
 
@@ -148,10 +144,7 @@ fn verify(
     Ok(ebpf)
 }
 
-fn program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut BtfTracePoint, LoadError> {
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, LoadError> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(LoadError::Foreign(name))
@@ -170,9 +163,7 @@ fn log_level(level: tracing::Level) -> u8 {
 
 /// Takes a map out of the object, as the type that its operations need.
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
-    ebpf.take_map(name)
-        .and_then(|map| T::try_from(map).ok())
-        .ok_or(LoadError::Foreign(name))
+    ebpf.take_map(name).and_then(|map| T::try_from(map).ok()).ok_or(LoadError::Foreign(name))
 }
 
 /// Maps an array's memory; the array itself stays with the programs.
@@ -182,18 +173,14 @@ fn mapped<T: Record>(
     length: usize,
 ) -> Result<MappedArray<T>, LoadError> {
     let array = ebpf.map(name).and_then(data).ok_or(LoadError::Foreign(name))?;
-    MappedArray::new(array.fd(), length)
-        .map_err(|source| LoadError::Memory { map: name, source })
+    MappedArray::new(array.fd(), length).map_err(|source| LoadError::Memory { map: name, source })
 }
 
 /// Takes the programs' log records, unless the programs were built without a log.
 fn log_reader(
     ebpf: &mut Ebpf,
 ) -> Result<Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>, LoadError> {
-    EbpfLogger::init(ebpf)
-        .ok()
-        .map(|log| waitable(log, "AYA_LOGS"))
-        .transpose()
+    EbpfLogger::init(ebpf).ok().map(|log| waitable(log, "AYA_LOGS")).transpose()
 }
 
 fn waitable<T: Pollable>(source: T, map: &'static str) -> Result<AsyncFd<T>, LoadError> {

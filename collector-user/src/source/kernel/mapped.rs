@@ -40,9 +40,8 @@ impl<T: Record> MappedArray<T> {
     /// The kernel refuses: the array was not made with `BPF_F_MMAPABLE`, or memory is
     /// short.
     pub(super) fn new(array: impl AsFd, length: usize) -> io::Result<Self> {
-        let memory = MmapOptions::new()
-            .len(length * size_of::<T>())
-            .map_raw(array.as_fd().as_raw_fd())?;
+        let memory =
+            MmapOptions::new().len(length * size_of::<T>()).map_raw(array.as_fd().as_raw_fd())?;
         Ok(Self { memory, length, record: PhantomData })
     }
 

@@ -23,8 +23,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use counters::{Counters, Reading};
-use events::CgroupEvent;
 pub use error::LoadError;
+use events::CgroupEvent;
 pub use load::Options;
 use slots::Slots;
 use tokio::io::unix::AsyncFd;
