@@ -50,7 +50,7 @@ impl Code {
                 "the host lacks something: kernel version, BTF, cgroup mount, lockdown"
             }
             Self::Internal => "internal error",
-            Self::CannotListen => "the listen address can't be bound",
+            Self::CannotListen => "the listen address cannot be bound",
             Self::RightsMissing => {
                 "rights are missing, such as capabilities (69 if the host lacks something too)"
             }

@@ -23,6 +23,7 @@ use crate::{
     model::{accounts::Rules, container::DockerUpdate},
     source::{
         cgroupfs::{self, HierarchyError},
+        docker::{self, DockerConfig},
         kernel::{self, Kernel, LoadError},
     },
 };
@@ -92,6 +93,12 @@ async fn serve(config: Config) -> Result<(), Error> {
     let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
     let url = format!("http://{bound}{}", config.web.telemetry_path);
     let keeper = tokio::spawn(ledger.keep(asked, news, stopping.clone()));
+    let docker = DockerConfig {
+        host: config.docker.host.to_string(),
+        timeout: config.docker.timeout,
+        labels: config.docker.labels.join(",").parse().unwrap(),
+    };
+    let docker = tokio::spawn(docker::run(docker, updates, stopping.clone()));
     let web = WebConfig {
         telemetry_path: config.web.telemetry_path.parse().unwrap(),
         max_requests: std::num::NonZeroU16::new(config.web.max_requests as u16).unwrap(),
@@ -108,7 +115,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     let drained = server.await;
     stopper.send_replace(true);
     // The keeper's end frees the programs and maps: it is waited for.
-    for (task, end) in [("ledger", keeper.await)] {
+    for (task, end) in [("ledger", keeper.await), ("docker", docker.await)] {
         if let Err(error) = end {
             tracing::error!(task, %error, "did not end as it should");
         }

@@ -58,7 +58,7 @@ pub(super) struct Flags {
     #[arg(default_value = super::DEFAULT_LABELS, global = true)]
     pub(super) docker_labels: String,
 
-    /// Cgroups with series of their own: containers, or all of them
+    /// Cgroups that get series of their own
     #[arg(long = "cgroups", value_name = "WHICH", help_heading = "Accounting")]
     #[arg(default_value = "containers", value_enum, global = true)]
     pub(super) cgroups: CgroupScope,

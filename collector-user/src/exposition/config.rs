@@ -27,7 +27,7 @@ pub enum TelemetryPathError {
     /// It holds characters that mean something else in a URL.
     #[error("a telemetry path may hold letters, digits and '/', '-', '_', '.', '~' only")]
     Character,
-    /// It is longer than [`PATH_BYTES`].
+    /// It is longer than a path written by hand would be.
     #[error("a telemetry path may be {PATH_BYTES} bytes long at most")]
     Long,
     /// It is a path that the server itself answers.

@@ -41,7 +41,7 @@ use super::{
 
 /// Bytes of a request's head, and of an answer inside hyper. Prometheus sends 300; the
 /// usual limit of web servers is 8 KiB. More is answered with 431.
-const HEAD_BYTES: usize = 16 * 1024;
+pub(super) const HEAD_BYTES: usize = 16 * 1024;
 
 /// Bytes that the kernel may hold of an answer that the client does not read (it
 /// doubles the number for its own needs). Enough for 1 MB/s over 100 ms of distance.

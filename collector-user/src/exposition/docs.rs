@@ -6,7 +6,11 @@ use std::{fmt::Write, path::Path};
 
 use prometheus::proto::MetricType;
 
-use super::families::{Family, Stability, all};
+use super::{
+    config::Limits,
+    connection::HEAD_BYTES,
+    families::{Family, LABEL_VALUE_BYTES, Stability, all},
+};
 
 const BEGIN: &str =
     "<!-- begin: generated from the code; UPDATE_GOLDEN=1 cargo test -p slicemeter -->";
@@ -90,5 +94,24 @@ fn every_family_is_in_a_table() {
         assert!(tables.contains(&format!("| `{}` |", family.name)), "{} is in none", family.name);
         assert!(!family.help.contains('|'), "a bar would break {}'s row", family.name);
         assert!(family.help.ends_with('.'), "{}'s HELP is a sentence", family.name);
+    }
+}
+
+#[test]
+fn the_limits_in_the_prose_are_the_codes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let prose = std::fs::read_to_string(path).expect("docs/metrics.md exists");
+    let Limits { connections, request, snapshot, response, write_stall, drain: _ } =
+        Limits::default();
+    for sentence in [
+        format!("more than {connections} connections at once"),
+        format!("no whole request within {request:?}"),
+        format!("no snapshot within {snapshot:?}"),
+        format!("read nothing for {write_stall:?}, or took more than {response:?} for"),
+        format!("a head of more than {} KiB", HEAD_BYTES / 1024),
+        format!("Values of more than {LABEL_VALUE_BYTES} bytes are cut"),
+    ] {
+        let sentence = sentence.replace("0s", "0 s").replace("5s", "5 s");
+        assert!(prose.contains(&sentence), "docs/metrics.md does not say: {sentence}");
     }
 }

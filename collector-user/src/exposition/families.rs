@@ -19,6 +19,8 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
+#[cfg(test)]
+pub(super) use self::labels::LABEL_VALUE_BYTES;
 use self::labels::{pair, subjects};
 use super::{build::BuildInfo, process::ProcessUsage, web_stats::WebCounts};
 use crate::model::{
@@ -107,35 +109,75 @@ impl Family {
     }
 }
 
-/// Renders a scrape family by family, so that never more than one of them (a
-/// histogram of 500 containers is some 3 MB of text) is in memory.
+/// Series that are turned into text at once. A histogram's is some 5 KB, so that a
+/// piece stays within the CPU's caches and an answer of megabytes never is in memory.
+const SERIES_PER_PIECE: usize = 32;
+
+/// Renders a scrape piece by piece, each ending with a whole line.
 pub struct Rendering {
     scrape: Scrape,
     rest: std::vec::IntoIter<&'static Family>,
-    /// Room for the next chunk: families come in like sizes, so the last one's size
-    /// saves most of the growing.
-    chunk_bytes: usize,
+    /// What is left of the family begun.
+    begun: Option<Begun>,
+    /// Room for the next piece: as much as the biggest one before took.
+    piece_bytes: usize,
+}
+
+/// A family of which some series are still to come.
+struct Begun {
+    family: MetricFamily,
+    series: std::vec::IntoIter<Metric>,
+    is_headed: bool,
 }
 
 impl Rendering {
     /// Starts at the first family.
     pub fn new(scrape: Scrape) -> Self {
-        Self { scrape, rest: all().into_iter(), chunk_bytes: 0 }
+        Self { scrape, rest: all().into_iter(), begun: None, piece_bytes: 0 }
+    }
+
+    /// The family begun, or else the next one that has samples.
+    fn family(&mut self) -> Option<Begun> {
+        self.begun.take().or_else(|| {
+            let mut family = self.rest.find_map(|family| family.build(&self.scrape))?;
+            let series = family.take_metric().into_iter();
+            Some(Begun { family, series, is_headed: false })
+        })
     }
 }
 
 impl Iterator for Rendering {
-    /// One family's text. An error means a family without name or samples: a bug
-    /// here, and the answer must end there rather than look whole.
+    /// Text. An error means a family without name or samples: a bug here, and the
+    /// answer must end there rather than look whole.
     type Item = prometheus::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { scrape, rest, chunk_bytes } = self;
-        let family = rest.find_map(|family| family.build(scrape))?;
-        let mut text = Vec::with_capacity(*chunk_bytes);
-        let outcome = TextEncoder::new().encode(&[family], &mut text);
-        *chunk_bytes = text.len();
+        let mut begun = self.family()?;
+        let mut text = Vec::with_capacity(self.piece_bytes);
+        let outcome = begun.encode(&mut text);
+        self.piece_bytes = self.piece_bytes.max(text.len());
+        if begun.series.len() > 0 {
+            self.begun = Some(begun);
+        }
         Some(outcome.map(|()| text))
+    }
+}
+
+impl Begun {
+    /// Appends the next series, after HELP and TYPE if they are the first.
+    fn encode(&mut self, text: &mut Vec<u8>) -> prometheus::Result<()> {
+        let Self { family, series, is_headed } = self;
+        family.set_metric(series.take(SERIES_PER_PIECE).collect());
+        TextEncoder::new().encode(std::slice::from_ref(family), text)?;
+        if *is_headed {
+            // Without a HELP text the encoder writes none, but it always writes TYPE,
+            // and that may appear only once: it is the first line.
+            let header_bytes = text.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            text.drain(..header_bytes);
+        }
+        family.set_help(String::new());
+        *is_headed = true;
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Finding, Severity};
 /// Version 1 controllers whose hierarchy can account CPU time.
 const CPU_CONTROLLERS: [&str; 2] = ["cpuacct", "cpu"];
 
-/// The mounts that this process sees, or why they can't be told.
+/// The mounts that this process sees, or why they cannot be told.
 pub(super) fn mounts(procfs: &Path) -> Result<Vec<MountInfo>, String> {
     MountInfos::from_file(procfs.join("self/mountinfo"))
         .map(|mounts| mounts.0)
@@ -40,7 +40,7 @@ pub(super) fn judge(mounts: &Result<Vec<MountInfo>, String>, cgroupfs: &Path) ->
             return Finding::new(
                 Severity::MissingOnHost,
                 "cgroups",
-                format!("the mounts can't be told: {error}"),
+                format!("the mounts cannot be told: {error}"),
                 "mount procfs, or point --path.procfs at it",
             );
         }
@@ -143,6 +143,6 @@ mod tests {
     fn unreadable_mounts_are_said_to_be_so() {
         let finding = judge(&mounts(Path::new("/absent")), Path::new(DEFAULT));
         assert_eq!(finding.severity, Severity::MissingOnHost);
-        assert!(finding.what.contains("can't be told"), "{finding:?}");
+        assert!(finding.what.contains("cannot be told"), "{finding:?}");
     }
 }

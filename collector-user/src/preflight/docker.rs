@@ -63,8 +63,9 @@ async fn version(
     timeout: Duration,
 ) -> Result<(String, String), bollard::errors::Error> {
     let address = host.to_string();
-    // bollard counts in whole seconds; the caller's time-out is the one that bites.
-    let seconds = timeout.as_secs().max(1);
+    // bollard counts in whole seconds: one more, so that the caller's time-out, which
+    // says what happened, is the one that bites.
+    let seconds = timeout.as_secs() + 1;
     let docker = match host {
         DockerHost::Unix(_) => Docker::connect_with_unix(&address, seconds, API_DEFAULT_VERSION)?,
         DockerHost::Http(_) => Docker::connect_with_http(&address, seconds, API_DEFAULT_VERSION)?,
@@ -102,7 +103,7 @@ pub(super) fn judge(host: &DockerHost, probe: &Probe) -> Finding {
                 "start Docker, or say where it is with --docker.host",
             ),
             _ => warning(
-                format!("{host} can't be reached: {error}"),
+                format!("{host} cannot be reached: {error}"),
                 "say where Docker is with --docker.host",
             ),
         },

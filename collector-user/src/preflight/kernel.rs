@@ -96,7 +96,7 @@ pub(super) fn judge_btf(magic: &io::Result<[u8; 2]>) -> Finding {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             missing("the kernel does not describe its types".to_owned())
         }
-        Err(error) => missing(format!("the kernel's type information can't be read: {error}")),
+        Err(error) => missing(format!("the kernel's type information cannot be read: {error}")),
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn judge_lockdown(state: &io::Result<Option<String>>) -> Finding {
         Err(error) => Finding::new(
             Severity::Warning,
             "lockdown",
-            format!("its state can't be read: {error}"),
+            format!("its state cannot be read: {error}"),
             "see that /sys/kernel/security/lockdown does not say [confidentiality]",
         ),
     }
@@ -184,7 +184,7 @@ mod tests {
         let file = sysfs.path().join(BTF_FILE);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, b"").unwrap();
-        assert!(judged().what.contains("can't be read"), "{:?}", judged());
+        assert!(judged().what.contains("cannot be read"), "{:?}", judged());
         fs::write(&file, b"\x7fELF").unwrap();
         assert!(judged().what.contains("is not BTF"), "{:?}", judged());
         fs::write(&file, BTF_MAGIC.to_ne_bytes()).unwrap();

@@ -37,12 +37,12 @@ pub enum Severity {
     Warning,
     /// The process may not do what it must.
     MissingRight,
-    /// The host can't do what it must, whatever the rights.
+    /// The host cannot do what it must, whatever the rights.
     MissingOnHost,
 }
 
 impl Severity {
-    /// Whether slicemeter can't work like this.
+    /// Whether slicemeter cannot work like this.
     pub const fn is_missing(self) -> bool {
         matches!(self, Self::MissingRight | Self::MissingOnHost)
     }
@@ -126,7 +126,7 @@ impl Report {
         let mut stdout = io::stdout().lock();
         match write!(stdout, "{self}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                tracing::error!("can't write the report to stdout: {error}");
+                tracing::error!("cannot write the report to stdout: {error}");
                 exit::Code::Internal
             }
             _ => self.exit_code(),
@@ -159,9 +159,9 @@ impl fmt::Display for Report {
         };
         match self.count(Severity::is_missing) {
             0 => writeln!(f, "\nslicemeter can run here{warnings}."),
-            1 => writeln!(f, "\nslicemeter can't run here: 1 thing is missing{warnings}."),
+            1 => writeln!(f, "\nslicemeter cannot run here: 1 thing is missing{warnings}."),
             number => {
-                writeln!(f, "\nslicemeter can't run here: {number} things are missing{warnings}.")
+                writeln!(f, "\nslicemeter cannot run here: {number} things are missing{warnings}.")
             }
         }
     }
@@ -216,7 +216,7 @@ MISSING  BTF            there is none
 warning  BTF            there is none
                         → get some
 
-slicemeter can't run here: 1 thing is missing, with 1 warning.
+slicemeter cannot run here: 1 thing is missing, with 1 warning.
 ";
         assert_eq!(text.to_string(), expected);
         assert!(report(&[Severity::Fine]).to_string().ends_with("\n\nslicemeter can run here.\n"));

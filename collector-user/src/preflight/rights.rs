@@ -24,6 +24,8 @@ enum Capability {
 }
 
 impl Capability {
+    const ALL: [Self; 4] = [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::SysResource];
+
     const fn name(self) -> &'static str {
         match self {
             Self::SysAdmin => "CAP_SYS_ADMIN",
@@ -41,7 +43,7 @@ impl Capability {
 /// What the process may do.
 #[derive(Debug)]
 pub(super) struct Rights {
-    /// Effective capabilities as a bit set, or why they can't be told.
+    /// Effective capabilities as a bit set, or why they cannot be told.
     capabilities: Result<u64, String>,
     /// Hard limit on locked memory in bytes; `None` is unlimited.
     memlock_max_bytes: Option<u64>,
@@ -94,15 +96,15 @@ pub(super) fn judge(rights: &Rights, release: Option<Release>) -> Vec<Finding> {
     let charges_memlock = release.is_some_and(|release| release < NO_MEMLOCK_SINCE);
     let needs_memlock = charges_memlock && memlock_max_bytes.is_some();
     let missing = capabilities.as_ref().map(|set| missing(*set, needs_memlock));
-    let mut findings = vec![match &missing {
-        Ok(missing) if missing.is_empty() => {
-            Finding::fine("capabilities", "all that are needed are effective")
+    let mut findings = vec![match (&missing, capabilities) {
+        (Ok(missing), Ok(set)) if missing.is_empty() => {
+            Finding::fine("capabilities", names(Capability::ALL.iter().filter(|it| it.is_in(*set))))
         }
-        Ok(missing) => lacking(missing),
-        Err(error) => Finding::new(
+        (Ok(missing), _) => lacking(missing),
+        (Err(error), _) => Finding::new(
             Severity::Warning,
             "capabilities",
-            format!("they can't be told: {error}"),
+            format!("they cannot be told: {error}"),
             "see that --path.procfs is a procfs of this process's pid namespace or its parent",
         ),
     }];
@@ -128,15 +130,19 @@ fn missing(set: u64, needs_memlock: bool) -> Vec<Capability> {
     missing
 }
 
+fn names<'a>(capabilities: impl Iterator<Item = &'a Capability>) -> String {
+    capabilities.map(|capability| capability.name()).collect::<Vec<_>>().join(", ")
+}
+
 fn lacking(missing: &[Capability]) -> Finding {
-    let names: Vec<_> = missing.iter().map(|capability| capability.name()).collect();
+    let names = names(missing.iter());
     let program = std::env::current_exe()
         .map_or_else(|_| "slicemeter".to_owned(), |path| path.display().to_string());
     let remedy = format!(
         "run as root (sudo), or: sudo setcap {}+ep {program}; in a systemd unit: \
          AmbientCapabilities={}; in a container: --cap-add for each",
-        names.join(",").to_lowercase(),
-        names.join(" "),
+        names.replace(", ", ",").to_lowercase(),
+        names.replace(',', ""),
     );
     let because = if missing.contains(&Capability::SysResource) {
         " (CAP_SYS_RESOURCE because kernels before 5.11 count maps against RLIMIT_MEMLOCK, \
@@ -144,7 +150,7 @@ fn lacking(missing: &[Capability]) -> Finding {
     } else {
         ""
     };
-    let what = format!("{} not effective{because}", names.join(", "));
+    let what = format!("{names} not effective{because}");
     Finding::new(Severity::MissingRight, "capabilities", what, remedy)
 }
 
@@ -167,7 +173,7 @@ fn denied(denial: &Denial) -> Finding {
         Denial::Other(error) => Finding::new(
             Severity::MissingOnHost,
             "bpf()",
-            format!("a map can't be made: {error}"),
+            format!("a map cannot be made: {error}"),
             "see the kernel's log (dmesg), and whether memory is short",
         ),
     }
@@ -199,6 +205,7 @@ mod tests {
 
         let findings = judged(bit(Capability::Bpf), Ok(()));
         assert_eq!(findings[0].what, "CAP_PERFMON not effective");
+        assert!(findings[0].remedy.contains("AmbientCapabilities=CAP_PERFMON;"), "{findings:?}");
     }
 
     #[test]
@@ -220,10 +227,13 @@ mod tests {
         };
         let limited = Some(65_536);
         assert!(what(Some((5, 10)), limited, split).starts_with("CAP_SYS_RESOURCE not"));
-        assert!(what(Some((5, 10)), limited, ALL).starts_with("all"));
-        assert!(what(Some((5, 10)), None, split).starts_with("all"));
-        assert!(what(Some((5, 11)), limited, split).starts_with("all"));
-        assert!(what(None, limited, split).starts_with("all"), "unknown: the map will tell");
+        assert!(what(Some((5, 10)), limited, ALL).starts_with("CAP_BPF, CAP_PERFMON"));
+        assert!(what(Some((5, 10)), None, split).starts_with("CAP_BPF, CAP_PERFMON"));
+        assert!(what(Some((5, 11)), limited, split).starts_with("CAP_BPF, CAP_PERFMON"));
+        assert!(
+            what(None, limited, split).starts_with("CAP_BPF, CAP_PERFMON"),
+            "unknown: the map will tell"
+        );
     }
 
     #[test]

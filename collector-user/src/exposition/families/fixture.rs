@@ -54,8 +54,8 @@ pub(super) fn snapshot() -> Snapshot {
         taken_at_ms: TAKEN_AT_MS,
         host: usage(10),
         containers: vec![
-            container("a", Some(named), TAKEN_AT_MS, usage(3)),
-            container("b", None, TAKEN_AT_MS - 60_000, usage(1)),
+            container("a", Some(named), TAKEN_AT_MS, 3),
+            container("b", None, TAKEN_AT_MS - 60_000, 1),
         ],
         cgroups: vec![CgroupView { path: "/init.scope".into(), usage: usage(2) }],
         exited: Exited { containers: 12, usage: usage(4) },
@@ -69,7 +69,7 @@ fn container(
     digit: &str,
     meta: Option<ContainerMeta>,
     last_seen_ms: u64,
-    usage: Usage,
+    scale: u64,
 ) -> ContainerView {
     let id = digit.repeat(64);
     ContainerView {
@@ -78,7 +78,7 @@ fn container(
         meta: meta.map(Arc::new),
         first_seen_ms: TAKEN_AT_MS - 3_601_000,
         last_seen_ms,
-        usage,
+        usage: usage(scale),
     }
 }
 

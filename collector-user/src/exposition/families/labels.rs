@@ -16,7 +16,7 @@ use crate::model::{
 /// hold a whole document, and its every byte is repeated on each of a container's
 /// lines and stays in Prometheus' index. `id` is not cut: the kernel bounds paths, and
 /// two containers must never become one series.
-pub(super) const LABEL_VALUE_BYTES: usize = 1024;
+pub(in crate::exposition) const LABEL_VALUE_BYTES: usize = 1024;
 
 /// What cAdvisor puts before a container's own labels.
 pub(super) const LABEL_PREFIX: &str = "container_label_";

@@ -65,14 +65,14 @@ fn sample(line: &str) -> Sample {
     Sample { name: name.to_owned(), labels, value }
 }
 
-fn with_container(meta: ContainerMeta, usage: Usage) -> Snapshot {
+fn with_container(meta: ContainerMeta) -> Snapshot {
     let container = ContainerView {
         path: "/docker/ab".into(),
         id: ContainerId::new("ab"),
         meta: Some(Arc::new(meta)),
         first_seen_ms: 1,
         last_seen_ms: 2,
-        usage,
+        usage: Usage::default(),
     };
     Snapshot { containers: vec![container], ..Snapshot::default() }
 }
@@ -88,6 +88,19 @@ fn of_container(snapshot: Snapshot, name: &str) -> Vec<Sample> {
 fn the_whole_text_is_as_recorded() {
     let text = text(fixture::snapshot());
     matches_file("src/exposition/testdata/metrics.txt", &text);
+}
+
+#[test]
+fn pieces_add_up_to_what_the_encoder_makes_at_once() {
+    let mut snapshot = fixture::snapshot();
+    for index in 0..2 * SERIES_PER_PIECE {
+        let mut container = snapshot.containers[0].clone();
+        container.path = format!("/{index:03}").into();
+        snapshot.containers.push(container);
+    }
+    let families = fixture::scrape(snapshot.clone()).families();
+    let whole = TextEncoder::new().encode_to_string(&families).expect("renders");
+    assert!(text(snapshot) == whole, "headers once, every line, in order");
 }
 
 #[test]
@@ -125,7 +138,7 @@ fn of_labels_that_collide_the_first_stays() {
     let labels = [("a.b", "first"), ("a_b", "second"), ("c", "third")];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let meta = ContainerMeta { labels, ..ContainerMeta::default() };
-    let found = of_container(with_container(meta, Usage::default()), "container_last_seen");
+    let found = of_container(with_container(meta), "container_last_seen");
     assert_eq!(found[0].labels["container_label_a_b"], "first");
     assert_eq!(found[0].labels["container_label_c"], "third");
 }
@@ -133,17 +146,14 @@ fn of_labels_that_collide_the_first_stays() {
 #[test]
 fn a_container_without_a_name_is_named_by_its_id() {
     let meta = ContainerMeta { image: "busybox".into(), ..ContainerMeta::default() };
-    let found = of_container(with_container(meta, Usage::default()), "container_last_seen");
+    let found = of_container(with_container(meta), "container_last_seen");
     assert_eq!(found[0].labels["name"], "ab");
     assert_eq!(found[0].labels["image"], "busybox");
 }
 
 #[test]
 fn a_start_time_is_dockers_or_else_the_cgroups() {
-    let start = |meta| {
-        of_container(with_container(meta, Usage::default()), "container_start_time_seconds")[0]
-            .value
-    };
+    let start = |meta| of_container(with_container(meta), "container_start_time_seconds")[0].value;
     let told = ContainerMeta { started_at_ms: Some(1_500), ..ContainerMeta::default() };
     assert!((start(told) - 1.5).abs() < f64::EPSILON);
     assert!((start(ContainerMeta::default()) - 0.001).abs() < f64::EPSILON);
@@ -170,7 +180,7 @@ proptest! {
     ) {
         let labels = [("l".to_owned(), value.clone())].into();
         let meta = ContainerMeta { name: name.clone(), image: image.clone(), labels, ..ContainerMeta::default() };
-        let text = text(with_container(meta, Usage::default()));
+        let text = text(with_container(meta));
         // Not `lines()`: it would split at "\r\n" inside a value as well.
         let found = text
             .split('\n')
@@ -189,8 +199,8 @@ proptest! {
         sum_ns in 0_u64..1 << 50,
     ) {
         let durations = Log2Histogram { buckets, sum_ns };
-        let usage = Usage { slices: durations, ..Usage::default() };
-        let snapshot = with_container(ContainerMeta::default(), usage);
+        let mut snapshot = with_container(ContainerMeta::default());
+        snapshot.containers[0].usage.slices = durations;
         let mut found = samples(&text(snapshot));
         found.retain(|it| it.labels.get("id").is_some_and(|id| id == "/docker/ab"));
         let of = |name: &str| found.iter().filter(|it| it.name == name).collect::<Vec<_>>();
@@ -215,7 +225,7 @@ proptest! {
     fn long_values_are_cut_and_paths_are_not(length in 0_usize..3 * LABEL_VALUE_BYTES) {
         let long = "x".repeat(length);
         let meta = ContainerMeta { name: "n".into(), image: long.clone(), ..ContainerMeta::default() };
-        let mut snapshot = with_container(meta, Usage::default());
+        let mut snapshot = with_container(meta);
         snapshot.containers[0].path = format!("/{long}").into();
         let samples = samples(&text(snapshot));
         let found = samples.iter().find(|it| it.labels.get("name").is_some_and(|it| it == "n"));

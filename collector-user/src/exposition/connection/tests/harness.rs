@@ -35,7 +35,8 @@ pub(super) struct Server {
     pub(super) shutdown: watch::Sender<bool>,
     pub(super) ready: watch::Sender<bool>,
     hold: watch::Sender<bool>,
-    held: watch::Receiver<usize>,
+    /// Requests that the ledger keeps.
+    kept: watch::Receiver<usize>,
     task: JoinHandle<Drained>,
 }
 
@@ -73,12 +74,12 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let (snapshots, requests) = mpsc::channel(4);
         let (hold, is_holding) = watch::channel(false);
-        let (tally, held) = watch::channel(0);
+        let (tally, kept) = watch::channel(0);
         tokio::spawn(ledger(Arc::new(snapshot), requests, is_holding, tally));
         let (shutdown, stopping) = watch::channel(false);
         let (ready, is_ready) = watch::channel(true);
         let task = tokio::spawn(serve(listener, config, snapshots, is_ready, stopping));
-        Self { address, shutdown, ready, hold, held, task }
+        Self { address, shutdown, ready, hold, kept, task }
     }
 
     /// Lets the ledger keep requests unanswered until [`Self::release_snapshots`].
@@ -92,8 +93,8 @@ impl Server {
 
     /// Waits until the ledger keeps so many requests.
     pub(super) async fn until_held(&self, count: usize) {
-        let mut held = self.held.clone();
-        let waiting = held.wait_for(|held| *held == count);
+        let mut kept = self.kept.clone();
+        let waiting = kept.wait_for(|kept| *kept == count);
         timeout(PATIENCE, waiting).await.expect("in time").expect("the ledger lives");
     }
 

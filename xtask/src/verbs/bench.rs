@@ -1,0 +1,42 @@
+//! `cargo xtask bench`: what the daemon costs, on this machine.
+
+use anyhow::{Result, bail};
+
+use crate::{command, requirements, rights::Rights, verbs::run::build_daemon};
+
+/// Measure what Slicemeter costs here: a switch, or a scrape
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    what: What,
+    /// Arguments of the benchmark itself
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    /// Nanoseconds added to a context switch, beside an empty program and the usual kind
+    Switch,
+    /// Time of a scrape, resident memory and kernel memory, for 50 and 500 cgroups
+    Scrape,
+}
+
+/// Runs the benchmark as root; it prints its own table.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    requirements::ensure(&[requirements::PERF])?;
+    let rights = Rights::detect()?;
+    if rights == Rights::None {
+        bail!("benchmarks load eBPF programs: run them as root, or where sudo works");
+    }
+    build_daemon()?;
+    let what = match args.what {
+        What::Switch => "switch",
+        What::Scrape => "scrape",
+    };
+    let mut bench = command::cargo();
+    bench.args(rights.cargo_runner());
+    bench.args(["run", "--release", "--package", "slicemeter-tests", "--bin", "bench", "--", what]);
+    command::run(bench.args(&args.rest))
+}
