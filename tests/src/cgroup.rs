@@ -44,6 +44,17 @@ pub struct Mounts {
     cpuacct: Option<PathBuf>,
 }
 
+impl Mounts {
+    /// The roots of those that matter to CPU use, each once.
+    pub fn roots(&self) -> Vec<&Path> {
+        let Self { unified, cpu, cpuacct } = self;
+        let mut roots: Vec<&Path> =
+            [unified, cpuacct, cpu].into_iter().flatten().map(PathBuf::as_path).collect();
+        roots.dedup();
+        roots
+    }
+}
+
 /// This host's hierarchies, from `/proc/self/mounts`.
 pub fn mounts() -> &'static Mounts {
     static MOUNTS: OnceLock<Mounts> = OnceLock::new();
@@ -148,14 +159,13 @@ impl Cgroup {
 
     /// Makes a cgroup at a path from the hierarchies' roots.
     pub fn at(path: &str) -> Self {
-        let Mounts { unified, cpu, cpuacct } = mounts();
+        let Mounts { unified, cpu, cpuacct: _ } = mounts();
         if let (Some(root), None) = (unified, cpu) {
             // v2 alone: a quota needs the controller. Its absence shows when one is set.
             let _ = fs::write(root.join("cgroup.subtree_control"), "+cpu");
         }
-        let mut directories: Vec<PathBuf> =
-            [unified, cpuacct, cpu].into_iter().flatten().map(|root| below(root, path)).collect();
-        directories.dedup();
+        let directories: Vec<PathBuf> =
+            mounts().roots().into_iter().map(|root| below(root, path)).collect();
         for directory in &directories {
             fs::create_dir_all(directory)
                 .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
@@ -200,6 +210,14 @@ impl Cgroup {
             .find(|path| path.exists())
             .unwrap_or_else(|| panic!("no {file}: is the cpu controller enabled?"));
         fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Moves this process inside.
+    pub fn enter(&self) {
+        for directory in &self.directories {
+            fs::write(directory.join("cgroup.procs"), process::id().to_string())
+                .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        }
     }
 
     /// Starts the workload inside; its log goes to `log`.

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`host`]: what this machine permits and has; the rule for skipping.
+//! - [`foreground`]: puts a test before everything else on a busy machine.
 //! - [`process`]: a child process that never outlives its test.
 //! - [`scratch`]: a directory that goes with its test.
 //! - [`wait`]: bounded polling, and the monotonic clock.
@@ -30,6 +31,7 @@ pub mod cgroup;
 pub mod compare;
 pub mod daemon;
 pub mod dockerd;
+pub mod foreground;
 pub mod host;
 pub mod metrics;
 pub mod process;
