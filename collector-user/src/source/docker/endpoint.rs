@@ -171,9 +171,9 @@ impl Endpoint {
 
     fn failed(&self, call: &'static str, source: ClientError) -> DockerError {
         // The client connects anew for each call, which may be what fails.
-        chain(&source)
-            .find_map(|cause| self.refusal(cause.downcast_ref::<io::Error>()?))
-            .unwrap_or_else(|| DockerError::Failed { endpoint: self.clone(), call, source })
+        let refusal =
+            chain(&source).find_map(|cause| self.refusal(cause.downcast_ref::<io::Error>()?));
+        refusal.unwrap_or(DockerError::Failed { endpoint: self.clone(), call, source })
     }
 }
 
