@@ -1,0 +1,283 @@
+//! Many containers and cgroups that come and go: nothing leaks, and nothing is lost.
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use slicemeter_tests::{
+    cgroup::{Cgroup, kernel_usage_ns, kernel_usage_seconds, seconds, top_level},
+    daemon::Daemon,
+    dockerd::Dockerd,
+    host::{cpus, interrupt_seconds, require_docker, resident_kib, steal_seconds},
+    metrics::{Exposition, Monotone},
+    scratch::Scratch,
+    wait,
+};
+
+const USAGE: &str = "container_cpu_usage_seconds_total";
+
+const CONTAINERS: usize = 200;
+
+/// 1,000 creations a minute for two minutes.
+const CREATIONS: u32 = 2_000;
+const CREATION_PERIOD: Duration = Duration::from_millis(60);
+
+/// Resident memory is compared with what it was after this many: by then every buffer
+/// has had its use.
+const WARM_UP_CREATIONS: u32 = 400;
+
+/// An allocator's noise; 1,600 leaked cgroups (a path and a usage each) would be more.
+const RESIDENT_GROWTH_KIB: u64 = 512;
+
+/// Of CPUs × elapsed.
+const RESIDUAL: f64 = 0.005;
+
+/// Events, then the last read, then the slot is free.
+const RETIRE_LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn two_hundred_containers_and_a_churn_of_cgroups_leave_nothing_behind() {
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::start();
+    let daemon = Daemon::start(&docker.host(), &["--cgroups=all", "--retain-exited", "5s"]);
+    let empty = Slots::of(&daemon.scrape());
+    let names: Vec<String> = (0..CONTAINERS).map(|n| format!("many-{n}")).collect();
+    let started = Instant::now();
+    docker.run_many(&names, &["sleep", "3600"]);
+    println!("{CONTAINERS} containers started in {:.1} s", started.elapsed().as_secs_f64());
+    let all_named = |scrape: &Exposition| {
+        names.iter().all(|name| scrape.get(USAGE, &[("name", name)]).is_some())
+    };
+    daemon.scrape_until("all names", Duration::from_secs(10), all_named);
+
+    let before = Books::read(&daemon);
+    let resident = churn(&daemon);
+    let after = Books::read(&daemon);
+    assert!(all_named(&after.scrape), "every container is still there, under its name");
+
+    println!("resident: {} KiB warm, {} KiB at the end", resident.warm_kib, resident.end_kib);
+    assert!(resident.end_kib <= resident.warm_kib + RESIDENT_GROWTH_KIB, "it grows");
+    let kernel_memory = |books: &Books| books.scrape.value("slicemeter_kernel_memory_bytes", &[]);
+    println!("kernel memory: {} bytes", kernel_memory(&after));
+    assert!((kernel_memory(&after) - kernel_memory(&before)).abs() < 1.0, "the maps grow");
+    for loss in ["cgroup_events_dropped", "slots_exhausted", "ids_exhausted", "read_failures"] {
+        let name = format!("slicemeter_{loss}_total");
+        assert!(after.scrape.value(&name, &[]) < 0.5, "{name}");
+    }
+    let back = |slots: Slots| {
+        wait::within(RETIRE_LIMIT, || Some(()).filter(|()| Slots::of(&daemon.scrape()) == slots))
+    };
+    let (held, found) = (Slots::of(&before.scrape), Slots::of(&after.scrape));
+    println!("slots: {empty:?} at first, {held:?} with the containers, {found:?} after the churn");
+    assert!(held.used >= empty.used + CONTAINERS as u64, "each has a slot");
+    assert!(back(held).is_some(), "slots of the churned: {:?}", Slots::of(&daemon.scrape()));
+
+    after.conserve(&before);
+    after.add_up(&before);
+
+    docker.remove_many(&names);
+    // The engine's own cgroup (`/docker`) stays.
+    let rest = Slots { used: empty.used + 1, free: empty.free - 1, retiring: 0 };
+    assert!(back(rest).is_some(), "slots of the containers: {:?}", Slots::of(&daemon.scrape()));
+    daemon.stop();
+}
+
+struct Resident {
+    warm_kib: u64,
+    end_kib: u64,
+}
+
+/// Makes and removes cgroups, a short process in each.
+fn churn(daemon: &Daemon) -> Resident {
+    let scratch = Scratch::new("churn");
+    let parent = Cgroup::new("churn");
+    let started = Instant::now();
+    let (mut monotone, mut late, mut warm_kib) = (Monotone::default(), Duration::ZERO, 0);
+    for number in 0..CREATIONS {
+        let due = CREATION_PERIOD * number;
+        late = late.max(started.elapsed().saturating_sub(due));
+        sleep(due.saturating_sub(started.elapsed()));
+        let cgroup = Cgroup::at(&format!("{}/{number}", parent.path()));
+        let mut process = cgroup.spawn(&["spin-ms", "2"], &scratch.join("log"));
+        assert!(process.wait(Duration::from_secs(10)).success());
+        drop(cgroup);
+        // As Prometheus would, meanwhile.
+        if number % 16 == 0 {
+            monotone.observe(&daemon.scrape());
+        }
+        if number == WARM_UP_CREATIONS {
+            warm_kib = resident_kib(daemon.pid());
+        }
+    }
+    println!(
+        "{CREATIONS} cgroups made and removed in {:.1} s, at most {late:?} late; {} values \
+         compared with the one before",
+        started.elapsed().as_secs_f64(),
+        monotone.compared
+    );
+    // All of the churned are gone; their parent has their sum.
+    let kernel = kernel_usage_seconds(parent.path());
+    let ours = daemon.scrape().value(USAGE, &[("id", parent.path())]);
+    println!("sum of the churned: ours {ours:.4} s, the kernel's {kernel:.4} s");
+    assert!((ours / kernel - 1.0).abs() <= 0.01, "ours {ours}, the kernel's {kernel}");
+    Resident { warm_kib, end_kib: resident_kib(daemon.pid()) }
+}
+
+/// `slicemeter_slots`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slots {
+    used: u64,
+    free: u64,
+    retiring: u64,
+}
+
+impl Slots {
+    fn of(scrape: &Exposition) -> Self {
+        let state = |state| {
+            let value = scrape.value("slicemeter_slots", &[("state", state)]);
+            // Exact: far below 2^53.
+            format!("{value}").parse().expect("a whole number")
+        };
+        Self { used: state("used"), free: state("free"), retiring: state("retiring") }
+    }
+}
+
+/// All that there is to add up, at one moment.
+struct Books {
+    at: Instant,
+    scrape: Exposition,
+    /// The kernel's figure of the whole host, and of what is below the root, in seconds.
+    kernel_host: f64,
+    kernel_below: f64,
+    stolen: f64,
+    interrupts: f64,
+}
+
+impl Books {
+    fn read(daemon: &Daemon) -> Self {
+        let below: u64 = top_level().iter().filter_map(|path| kernel_usage_ns(path)).sum();
+        let kernel_host = kernel_usage_seconds("/");
+        let (stolen, interrupts) = (steal_seconds(), interrupt_seconds());
+        let at = Instant::now();
+        let scrape = daemon.scrape();
+        Self { at, scrape, kernel_host, kernel_below: seconds(below), stolen, interrupts }
+    }
+
+    fn grown(&self, earlier: &Self, name: &str) -> f64 {
+        self.scrape.sum(name, &[]) - earlier.scrape.sum(name, &[])
+    }
+
+    fn host(&self) -> f64 {
+        self.scrape.value(USAGE, &[("id", "/")])
+    }
+
+    /// Σ of exported CPU plus idle = CPUs × elapsed.
+    fn conserve(&self, before: &Self) {
+        let capacity = (self.at - before.at).as_secs_f64() * cpus() as f64;
+        let host = self.host() - before.host();
+        let idle = self.grown(before, "slicemeter_idle_cpu_seconds_total");
+        let elapsed = self.grown(before, "slicemeter_elapsed_cpu_seconds_total");
+        let lost = self.grown(before, "slicemeter_lost_cpu_seconds_total");
+        let stolen = self.stolen - before.stolen;
+        let residual = capacity - host - idle;
+        println!(
+            "CPUs × elapsed {capacity:.4} s = exported {host:.4} + idle {idle:.4} + residual \
+             {residual:.4} ({:+.4} %); of the residual: stolen {stolen:.2}, lost to missed \
+             switches {lost:.4}, unexplained {:.4} (interrupt handlers, in the tasks' time \
+             here: {:.2})",
+            residual / capacity * 100.0,
+            residual - stolen - lost,
+            self.interrupts - before.interrupts,
+        );
+        println!(
+            "on the task clock: elapsed {elapsed:.4} s, residual {:.4} s; exported ratio {:.6}",
+            elapsed - host - idle,
+            self.scrape.value("slicemeter_conservation_residual_ratio", &[])
+        );
+        // Stolen time was never this machine's to account for.
+        let ratio = (residual - stolen) / capacity;
+        assert!(ratio.abs() <= RESIDUAL, "residual without stolen time: {:+.4} %", ratio * 100.0);
+        let ratio = (elapsed - host - idle) / elapsed;
+        assert!(ratio.abs() <= RESIDUAL, "on the task clock: {:+.4} %", ratio * 100.0);
+        let ratio = self.scrape.value("slicemeter_conservation_residual_ratio", &[]);
+        assert!(ratio.abs() <= RESIDUAL, "slicemeter_conservation_residual_ratio {ratio}");
+    }
+
+    /// The parts make up the whole: what is in no series of its own is what runs in the
+    /// root cgroup itself, and of that the kernel has a figure, too.
+    fn add_up(&self, before: &Self) {
+        let parts = |books: &Self| -> f64 {
+            let top = books.scrape.select(USAGE, &[]).filter(|sample| {
+                let id = &sample.labels["id"];
+                id != "/" && id.matches('/').count() == 1
+            });
+            top.map(|sample| sample.value).sum()
+        };
+        let (parts, host) = (parts(self) - parts(before), self.host() - before.host());
+        let overflow = self.grown(before, "slicemeter_overflow_cpu_seconds_total");
+        let unattributed = self.grown(before, "slicemeter_unattributed_cpu_seconds_total");
+        let own = host - parts - overflow - unattributed;
+        let kernel_host = self.kernel_host - before.kernel_host;
+        let kernel_own = kernel_host - (self.kernel_below - before.kernel_below);
+        println!(
+            "host {host:.4} s (the kernel's {kernel_host:.4}) = cgroups {parts:.4} + overflow \
+             {overflow:.4} + unattributed {unattributed:.4} + the root's own {own:.4} (the \
+             kernel's {kernel_own:.4})"
+        );
+        assert!((host / kernel_host - 1.0).abs() <= 0.01, "{host} against {kernel_host}");
+        let apart = (own - kernel_own).abs() / kernel_host;
+        assert!(apart <= 0.01, "the root's own: {own} against {kernel_own}");
+    }
+}
+
+#[test]
+fn containers_without_a_slot_are_in_the_overflow_series() {
+    const COUNT: usize = 20;
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::start();
+    let daemon = Daemon::start(&docker.host(), &["--slots", "8"]);
+    let overflow = |scrape: &Exposition| scrape.value("slicemeter_overflow_cpu_seconds_total", &[]);
+    let before = overflow(&daemon.scrape());
+    let names: Vec<String> = (0..COUNT).map(|n| format!("crowd-{n}")).collect();
+    docker.run_many(&names, &["spin-ms", "150", "--then-sleep", "600"]);
+    let paths: Vec<String> = names.iter().map(|name| docker.cgroup(name)).collect();
+    let kernel = || -> f64 { paths.iter().map(|path| kernel_usage_seconds(path)).sum() };
+    // Until all of them sleep.
+    let mut last = 0.0;
+    let kernel = wait::until("rest of the crowd", Duration::from_secs(30), || {
+        sleep(Duration::from_millis(500));
+        let sum = kernel();
+        let stands = (sum - last).abs() < 1e-9;
+        last = sum;
+        stands.then_some(sum)
+    });
+
+    let scrape = daemon.scrape();
+    let slots = Slots::of(&scrape);
+    let own: Vec<f64> = paths
+        .iter()
+        .filter_map(|path| scrape.get(USAGE, &[("id", path)]))
+        .filter(|&value| value > 0.0)
+        .collect();
+    let overflow = overflow(&scrape) - before;
+    let ours = own.iter().sum::<f64>() + overflow;
+    println!(
+        "{slots:?}; {} containers with a slot; {:.4} s + overflow {overflow:.4} s = {ours:.4} s, \
+         the kernel's {kernel:.4} s: {:+.4} %",
+        own.len(),
+        own.iter().sum::<f64>(),
+        (ours / kernel - 1.0) * 100.0
+    );
+    assert!(slots.used + slots.free + slots.retiring <= 8, "{slots:?}");
+    assert!(!own.is_empty() && own.len() < 8, "{} containers have a slot", own.len());
+    assert!(overflow > 0.150 * 12.0, "the rest is in the overflow: {overflow}");
+    assert!((ours / kernel - 1.0).abs() <= 0.01, "ours {ours}, the kernel's {kernel}");
+    assert!(scrape.value("slicemeter_slots_exhausted_total", &[]) >= 12.0);
+    daemon.stop();
+}

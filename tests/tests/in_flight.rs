@@ -1,0 +1,155 @@
+//! The slice in flight: a loop that never leaves its CPU must not freeze its counter.
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use slicemeter_tests::{
+    cgroup::Cgroup,
+    compare::usage,
+    daemon::Daemon,
+    foreground::Foreground,
+    host::{cpus, require_kernel, runqueue_wait_seconds, steal_seconds},
+    process::Process,
+    scratch::Scratch,
+};
+
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// How far a step of the counter may be from the time that passed.
+const TOLERANCE_SECONDS: f64 = 0.005;
+
+/// What the daemon's clock may be ahead of ours: it is calibrated every millisecond.
+const AHEAD_SECONDS: f64 = 0.001;
+
+/// Windows to judge by.
+const WINDOWS: usize = 40;
+
+/// Windows to look at until there are enough undisturbed ones.
+const MAX_WINDOWS: usize = 400;
+
+/// A window in which the loop waited longer for its CPU, or one of its scrapes took
+/// longer, says nothing about our exactness: the loop did not run, or we don't know when
+/// its counter was read. Together they stay below the tolerance.
+const DISTURBANCE_SECONDS: f64 = 0.002;
+const SLOW_SCRAPE: Duration = Duration::from_millis(5);
+
+#[test]
+fn the_counter_of_a_pinned_loop_follows_the_clock() {
+    if !require_kernel() {
+        return;
+    }
+    let _foreground = Foreground::enter();
+    let daemon = Daemon::start_without_docker(&["--cgroups=all"]);
+    let (scratch, cgroup) = (Scratch::new("pinned"), Cgroup::new("pinned"));
+    let process = cgroup.spawn_urgent(&["burn", "600", "--cpu", &last_cpu()], &scratch.join("log"));
+    daemon.scrape_until("series of the loop", Duration::from_secs(5), |scrape| {
+        let labels = [("id", cgroup.path())];
+        scrape.get("container_cpu_usage_seconds_total", &labels).is_some_and(|value| value > 0.1)
+    });
+    follow(&daemon, &cgroup, &process);
+    daemon.stop();
+}
+
+#[test]
+fn a_loop_that_ran_before_the_daemon_is_followed_from_its_start() {
+    if !require_kernel() {
+        return;
+    }
+    let _foreground = Foreground::enter();
+    let (scratch, cgroup) = (Scratch::new("earlier"), Cgroup::new("earlier"));
+    let process = cgroup.spawn_urgent(&["burn", "600", "--cpu", &last_cpu()], &scratch.join("log"));
+    sleep(Duration::from_secs(1));
+    let started = Instant::now();
+    let daemon = Daemon::start_without_docker(&["--cgroups=all"]);
+    let first = usage(&daemon, cgroup.path());
+    let elapsed = started.elapsed().as_secs_f64();
+    println!("first reading {first:.4} s, {elapsed:.4} s after the daemon's start");
+    // What it used before is not in the ledger, and must not be made up.
+    assert!(first <= elapsed, "{first} s: more than passed since the daemon started");
+    follow(&daemon, &cgroup, &process);
+    daemon.stop();
+}
+
+/// The last CPU: the first one takes most of a machine's interrupts.
+fn last_cpu() -> String {
+    (cpus() - 1).to_string()
+}
+
+/// One look at the counter, and at what could excuse it.
+struct Look {
+    begin: Instant,
+    end: Instant,
+    value: f64,
+    waited: f64,
+    stolen: f64,
+}
+
+impl Look {
+    fn take(daemon: &Daemon, cgroup: &Cgroup, process: &Process) -> Self {
+        let (waited, stolen) = (runqueue_wait_seconds(process.pid()), steal_seconds());
+        let begin = Instant::now();
+        let value = usage(daemon, cgroup.path());
+        Self { begin, end: Instant::now(), value, waited, stolen }
+    }
+
+    /// The snapshot was taken somewhere between begin and end.
+    fn middle(&self) -> Instant {
+        self.begin + (self.end - self.begin) / 2
+    }
+
+    fn took(&self) -> Duration {
+        self.end - self.begin
+    }
+}
+
+/// Reads the counter every 50 ms, and compares each step with the time that really
+/// passed between the two reads (this process can be late, too).
+fn follow(daemon: &Daemon, cgroup: &Cgroup, process: &Process) {
+    let mut last = Look::take(daemon, cgroup, process);
+    let (mut errors_ms, mut disturbed, mut lateness_ms) = (Vec::new(), [0; 3], 0.0_f64);
+    for _ in 0..MAX_WINDOWS {
+        if errors_ms.len() == WINDOWS {
+            break;
+        }
+        sleep((last.begin + PERIOD).saturating_duration_since(Instant::now()));
+        let look = Look::take(daemon, cgroup, process);
+        let elapsed = (look.middle() - last.middle()).as_secs_f64();
+        let at_most = (look.end - last.begin).as_secs_f64();
+        let (step, waited) = (look.value - last.value, look.waited - last.waited);
+        let stolen = look.stolen - last.stolen;
+        assert!(step >= 0.0, "the counter went back by {} s", -step);
+        assert!(step <= at_most + AHEAD_SECONDS, "{step} s used in at most {at_most} s");
+        let slowest = look.took().max(last.took());
+        let disturbances = [waited > DISTURBANCE_SECONDS, stolen > 0.0, slowest > SLOW_SCRAPE];
+        if disturbances.contains(&true) {
+            for (count, disturbance) in disturbed.iter_mut().zip(disturbances) {
+                *count += u32::from(disturbance);
+            }
+        } else {
+            lateness_ms = lateness_ms.max((elapsed - PERIOD.as_secs_f64()) * 1e3);
+            errors_ms.push((step - elapsed) * 1e3);
+            assert!(
+                (step - elapsed).abs() <= TOLERANCE_SECONDS,
+                "{step:.6} s in a window of {elapsed:.6} s, of which it waited {waited:.6} s"
+            );
+        }
+        last = look;
+    }
+    errors_ms.sort_by(f64::total_cmp);
+    println!(
+        "{} windows of 50 ms (+{lateness_ms:.1} ms at most): step − elapsed from {:+.3} to \
+         {:+.3} ms, median {:+.3} ms; left out: {} in which the loop \
+         was preempted, {} with stolen time, {} with a slow scrape",
+        errors_ms.len(),
+        errors_ms.first().copied().unwrap_or(f64::NAN),
+        errors_ms.last().copied().unwrap_or(f64::NAN),
+        errors_ms.get(errors_ms.len() / 2).copied().unwrap_or(f64::NAN),
+        disturbed[0],
+        disturbed[1],
+        disturbed[2],
+    );
+    assert_eq!(errors_ms.len(), WINDOWS, "this machine is too busy to tell");
+}

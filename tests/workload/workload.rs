@@ -1,0 +1,185 @@
+//! What the tests' containers and cgroups run: CPU use of a known shape.
+//!
+//! A single file on std alone, so that plain `rustc` makes a static binary of it that
+//! runs in an empty container image. It must not measure anything that a test judges
+//! by: the kernel's own books are what ours are compared with.
+
+use std::{
+    env,
+    hint::black_box,
+    io,
+    process::exit,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+const USAGE: &str = "usage: workload VERB
+  burn SECS [--cpu N]             a busy loop, pinned to a CPU if told so
+  burst ON_MS PERIOD_MS SECS      busy for ON_MS out of each PERIOD_MS
+  spin-ms N [--then-sleep SECS]   use N ms of CPU time, then go (or sleep first)
+  storm N [--on-line]             N processes of less than a millisecond, one after the
+                                  other; figures as JSON; then sleep until killed.
+                                  --on-line: begin when a line arrives on stdin
+  sleep SECS                      do nothing";
+
+/// CPU time each process of the storm uses by itself: with fork and exit it stays
+/// under a millisecond.
+const STORM_SPIN: Duration = Duration::from_micros(250);
+
+/// How much work lies between two looks at the clock.
+const SPIN_STEPS: u32 = 2_000;
+
+/// `struct rusage` of 64-bit Linux: two `timeval`s and fourteen `long`s, all words.
+const RUSAGE_WORDS: usize = 18;
+const RU_NVCSW: usize = 16;
+const RU_NIVCSW: usize = 17;
+const RUSAGE_SELF: i32 = 0;
+const RUSAGE_CHILDREN: i32 = -1;
+const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+/// Words of glibc's `cpu_set_t`.
+const CPU_SET_WORDS: usize = 16;
+
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn _exit(status: i32) -> !;
+    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+    fn getrusage(who: i32, usage: *mut [i64; RUSAGE_WORDS]) -> i32;
+    fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+    fn sched_setaffinity(pid: i32, bytes: usize, set: *const [u64; CPU_SET_WORDS]) -> i32;
+}
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["burn", secs] => burn(seconds(secs)),
+        ["burn", secs, "--cpu", cpu] => {
+            pin(number(cpu));
+            burn(seconds(secs));
+        }
+        ["burst", on_ms, period_ms, secs] => burst(millis(on_ms), millis(period_ms), seconds(secs)),
+        ["spin-ms", ms] => spin_cpu_time(millis(ms)),
+        ["spin-ms", ms, "--then-sleep", secs] => {
+            spin_cpu_time(millis(ms));
+            sleep(seconds(secs));
+        }
+        ["storm", processes] => storm(number(processes)),
+        ["storm", processes, "--on-line"] => {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).expect("stdin");
+            storm(number(processes));
+        }
+        ["sleep", secs] => sleep(seconds(secs)),
+        _ => {
+            eprintln!("{USAGE}");
+            exit(64);
+        }
+    }
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| {
+        eprintln!("not a number: {word}\n{USAGE}");
+        exit(64)
+    })
+}
+
+fn seconds(word: &str) -> Duration {
+    Duration::from_secs(number(word))
+}
+
+fn millis(word: &str) -> Duration {
+    Duration::from_millis(number(word))
+}
+
+/// Work that the optimiser can't remove.
+fn work() {
+    let mut value = black_box(1u64);
+    for step in 0..SPIN_STEPS {
+        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005) ^ u64::from(step));
+    }
+    black_box(value);
+}
+
+fn burn(wall: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < wall {
+        work();
+    }
+}
+
+fn burst(on: Duration, period: Duration, wall: Duration) {
+    let started = Instant::now();
+    let mut next = Duration::ZERO;
+    while next < wall {
+        sleep(next.saturating_sub(started.elapsed()));
+        burn(on);
+        next += period;
+    }
+}
+
+/// The CPU time of this process, by the kernel.
+fn cpu_time() -> Duration {
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: `time` is a valid timespec for the kernel to write to.
+    let status = unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(status, 0, "clock_gettime: {}", io::Error::last_os_error());
+    Duration::new(time.seconds as u64, time.nanoseconds as u32)
+}
+
+fn spin_cpu_time(budget: Duration) {
+    while cpu_time() < budget {
+        work();
+    }
+}
+
+fn pin(cpu: u64) {
+    let mut set = [0u64; CPU_SET_WORDS];
+    set[usize::try_from(cpu / 64).expect("a CPU number")] = 1 << (cpu % 64);
+    // SAFETY: `set` is as long as said, and only read.
+    let status = unsafe { sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    assert_eq!(status, 0, "sched_setaffinity: {}", io::Error::last_os_error());
+}
+
+/// Voluntary and involuntary context switches.
+fn switches(who: i32) -> (i64, i64) {
+    let mut usage = [0; RUSAGE_WORDS];
+    // SAFETY: `usage` is as large as the kernel's struct rusage.
+    let status = unsafe { getrusage(who, &raw mut usage) };
+    assert_eq!(status, 0, "getrusage: {}", io::Error::last_os_error());
+    (usage[RU_NVCSW], usage[RU_NIVCSW])
+}
+
+fn storm(processes: u64) {
+    for _ in 0..processes {
+        // SAFETY: there is one thread, and the child only computes and leaves.
+        let pid = unsafe { fork() };
+        assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
+        if pid == 0 {
+            burn(STORM_SPIN);
+            // SAFETY: leaves at once, running none of the parent's exit handlers.
+            unsafe { _exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: `pid` is our child and `status` is valid for the kernel to write to.
+        let reaped = unsafe { waitpid(pid, &raw mut status, 0) };
+        assert_eq!((reaped, status), (pid, 0), "waitpid: {}", io::Error::last_os_error());
+    }
+    let (own_voluntary, own_involuntary) = switches(RUSAGE_SELF);
+    let (voluntary, involuntary) = switches(RUSAGE_CHILDREN);
+    println!(
+        "{{\"processes\":{processes},\
+         \"children\":{{\"voluntary\":{voluntary},\"involuntary\":{involuntary}}},\
+         \"own\":{{\"voluntary\":{own_voluntary},\"involuntary\":{own_involuntary}}}}}"
+    );
+    // The cgroup, and with it the kernel's own figure, lives as long as we do.
+    loop {
+        sleep(Duration::from_secs(3_600));
+    }
+}
