@@ -49,6 +49,11 @@ pub const PATH_BYTES: usize = 512;
 /// multiple of the page size, as the kernel demands.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
+/// Entries of a CPU's cache of slots, a power of two. Ids of cgroups that were made one
+/// after the other differ in their low bits, so a handful of busy containers rarely
+/// share an entry; sixteen entries are six cache lines.
+pub const CACHED_SLOTS: usize = 16;
+
 /// How old the calibration of a CPU's clock may get, in ns, before the next switch
 /// renews it. One clock read a millisecond is noise; an error of a millisecond's
 /// drift (≤ 500 ppm, so ≤ 500 ns) is less than a slice.
@@ -105,12 +110,6 @@ pub struct CpuState<W> {
     pub runtime_base_ns: W,
     /// Its `sched_info.run_delay` at switch-in, which lacks the wait just ended.
     pub wait_base_ns: W,
-    /// Last cgroup looked up on this CPU.
-    pub cached_cgroup: W,
-    /// Its slot.
-    pub cached_slot: W,
-    /// [`Control::epoch`] at that look-up: a retired slot voids the cache.
-    pub cached_epoch: W,
     /// Closed idle time in ns.
     pub idle_ns: W,
     /// `CLOCK_MONOTONIC` at the first switch seen: since when this CPU is accounted.
@@ -127,6 +126,20 @@ pub struct CpuState<W> {
     pub slots_exhausted: W,
     /// Cgroups that found the id→slot map full at their creation.
     pub ids_exhausted: W,
+    /// Slots of the cgroups that ran here lately, by the low bits of their ids.
+    pub cache: [CachedSlot<W>; CACHED_SLOTS],
+}
+
+/// A look-up that need not be made again.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct CachedSlot<W> {
+    /// Id of the cgroup.
+    pub cgroup: W,
+    /// Its slot.
+    pub slot: W,
+    /// [`Control::epoch`] at the look-up: a slot taken from its cgroup voids it.
+    pub epoch: W,
 }
 
 /// What user space tells the programs while they run.

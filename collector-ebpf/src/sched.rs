@@ -17,7 +17,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use collector_ebpf::{
-    CALIBRATION_NS, CpuState, FIRST_SLOT, IDLE, OVERFLOW_SLOT, UNATTRIBUTED_SLOT, bucket, cell,
+    CACHED_SLOTS, CALIBRATION_NS, CachedSlot, CpuState, FIRST_SLOT, IDLE, OVERFLOW_SLOT,
+    UNATTRIBUTED_SLOT, bucket, cell,
 };
 
 use crate::{
@@ -266,8 +267,8 @@ fn end_of(ctx: &BtfTracePointContext, prev: *const u8) -> End {
 
 /// Slot of the cgroup that the task is in.
 ///
-/// From the task itself, never from *current*: that is `prev` here. Most switches stay
-/// in one cgroup, so the last answer is kept; unless it is a shared slot, which user
+/// From the task itself, never from *current*: that is `prev` here. Most switches are
+/// among a few cgroups, so answers are kept; unless it is a shared slot, which user
 /// space may replace by an own one at any time.
 #[inline]
 fn slot_of(state: &mut CpuState<u64>, task: *const u8) -> u64 {
@@ -276,8 +277,9 @@ fn slot_of(state: &mut CpuState<u64>, task: *const u8) -> u64 {
         // SAFETY: the map's own memory; user space writes this word whole.
         unsafe { (&raw const (*control).epoch).read_volatile() }
     });
-    if id == state.cached_cgroup && epoch == state.cached_epoch {
-        return state.cached_slot;
+    let cached = &mut state.cache[id as usize % CACHED_SLOTS];
+    if id == cached.cgroup && epoch == cached.epoch {
+        return cached.slot;
     }
     // SAFETY: the value is copied at once; a slot is only reused after a grace time.
     let slot = match unsafe { CGROUP_SLOTS.get(&id) } {
@@ -285,9 +287,7 @@ fn slot_of(state: &mut CpuState<u64>, task: *const u8) -> u64 {
         None => UNATTRIBUTED_SLOT,
     };
     if slot >= FIRST_SLOT {
-        state.cached_cgroup = id;
-        state.cached_slot = u64::from(slot);
-        state.cached_epoch = epoch;
+        *cached = CachedSlot { cgroup: id, slot: u64::from(slot), epoch };
     }
     u64::from(slot)
 }
