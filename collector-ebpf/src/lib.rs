@@ -61,9 +61,9 @@ pub const CALIBRATION_NS: u64 = 1_000_000;
 
 /// Counters of one slot on one CPU. Closed slices only: the one in flight is added
 /// by the reader from [`CpuState`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Totals<W> {
+pub struct Counters<W> {
     /// On-CPU time in ns, from `task_struct.se.sum_exec_runtime`.
     pub runtime_ns: W,
     /// Run-queue wait in ns, from `task_struct.sched_info.run_delay`.
@@ -72,16 +72,10 @@ pub struct Totals<W> {
     pub voluntary: W,
     /// Switches away from a task that could have gone on.
     pub involuntary: W,
-}
-
-/// Log2 histograms of one slot on one CPU; see [`bucket`].
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Histograms<W> {
-    /// Length of closed slices.
-    pub slice: [W; BUCKETS],
-    /// Run-queue wait before each of those slices.
-    pub wait: [W; BUCKETS],
+    /// Log2 histogram of the slices' lengths; see [`bucket`].
+    pub slices: [W; BUCKETS],
+    /// Log2 histogram of the waits before them.
+    pub waits: [W; BUCKETS],
 }
 
 /// What a CPU is doing now, and its private tallies.
@@ -126,6 +120,9 @@ pub struct CpuState<W> {
     pub slots_exhausted: W,
     /// Cgroups that found the id→slot map full at their creation.
     pub ids_exhausted: W,
+    /// Grows each time a slot is taken from a cgroup, and so voids the cache. The one
+    /// word here that user space writes, and the programs only read.
+    pub epoch: W,
     /// Slots of the cgroups that ran here lately, by the low bits of their ids.
     pub cache: [CachedSlot<W>; CACHED_SLOTS],
 }
@@ -138,15 +135,7 @@ pub struct CachedSlot<W> {
     pub cgroup: W,
     /// Its slot.
     pub slot: W,
-    /// [`Control::epoch`] at the look-up: a slot taken from its cgroup voids it.
-    pub epoch: W,
-}
-
-/// What user space tells the programs while they run.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Control<W> {
-    /// Grows each time a slot is taken from a cgroup; voids the CPUs' caches.
+    /// [`CpuState::epoch`] at the look-up.
     pub epoch: W,
 }
 
@@ -242,8 +231,7 @@ mod tests {
 
     #[test]
     fn records_are_whole_words() {
-        assert_eq!(size_of::<Totals<u64>>(), 32);
-        assert_eq!(size_of::<Histograms<u64>>(), 2 * BUCKETS * 8);
+        assert_eq!(size_of::<Counters<u64>>(), (4 + 2 * BUCKETS) * 8);
         assert_eq!(size_of::<CpuState<u64>>() % 64, 0);
         assert_eq!(size_of::<CgroupEvent>() % 8, 0);
     }
