@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the tree is walked although no event was lost: renamed cgroups (v1) fire
 /// no event that is followed.
-const WALK_INTERVAL: Duration = Duration::from_secs(300);
+const WALK_INTERVAL: Duration = Duration::from_mins(5);
 
 /// How soon after an event was lost, or came without its path.
 const WALK_SOON: Duration = Duration::from_millis(100);
