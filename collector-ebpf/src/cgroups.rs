@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::{debug, warn};
-use collector_ebpf::{CgroupEvent, CgroupEventKind, CpuState, OVERFLOW_SLOT, PATH_BYTES};
+use collector_ebpf::{CgroupEvent, CgroupEventKind, CpuState, OVERFLOW_SLOT};
 
 use crate::{
     layout::{self, CGROUP_ROOT, HIERARCHY, ROOT_HIERARCHY, field},
@@ -82,20 +82,18 @@ fn announce(ctx: &BtfTracePointContext, kind: CgroupEventKind, id: u64, slot: u3
         tally(|cpu| cpu.events_dropped += 1);
         return;
     };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the reserved record is writable, aligned and ours until it is submitted.
+    // User space reads no more of the path than is written.
+    let event = unsafe { &mut *record };
     let path: *const u8 = ctx.arg(1);
-    let event = entry.as_mut_ptr();
-    // SAFETY: `event` points to the reserved record: writable, aligned, and ours
-    // until it is submitted. The path is written as raw bytes by the helper.
-    unsafe {
-        (&raw mut (*event).kind).write(kind as u32);
-        (&raw mut (*event).slot).write(slot);
-        (&raw mut (*event).id).write(id);
-        (&raw mut (*event).reserved).write(0);
-        let bytes =
-            core::slice::from_raw_parts_mut((&raw mut (*event).path).cast::<u8>(), PATH_BYTES);
-        let length = bpf_probe_read_kernel_str_bytes(path, bytes).map_or(0, |read| read.len() + 1);
-        (&raw mut (*event).path_len).write(length as u32);
-    }
+    // SAFETY: the tracepoint's second argument; the helper checks it, and the length.
+    let copied = unsafe { bpf_probe_read_kernel_str_bytes(path, &mut event.path) };
+    event.path_len = copied.map_or(0, |bytes| bytes.len() as u32 + 1);
+    event.kind = kind as u32;
+    event.slot = slot;
+    event.id = id;
+    event.reserved = 0;
     entry.submit(0);
 }
 

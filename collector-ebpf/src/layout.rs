@@ -71,8 +71,9 @@ pub(crate) static SLOTS: Global<u64> = Global::new(0);
 /// of a `T` in its struct. The verifier checks both, and a fault reads as zero.
 #[inline]
 pub(crate) unsafe fn field<T: Copy>(base: *const u8, offset: &Global<u64>) -> T {
+    let at = base.wrapping_add(offset.load() as usize).cast::<T>();
     // SAFETY: the caller's promise; the kernel's exception table covers a fault.
-    unsafe { base.add(offset.load() as usize).cast::<T>().read() }
+    unsafe { at.read() }
 }
 
 /// Whether this kernel has the field.

@@ -1,15 +1,22 @@
 //! Entry points of the eBPF programs, one per kernel hook, and what an object needs
 //! besides: licence and panic handler.
 //!
-//! The work is in the rooms: `sched` (slices), `cgroups` (identity), over `maps`
-//! (what is shared) and `layout` (where the running kernel keeps its fields).
+//! The work is in the rooms: `sched` (slices), `cgroups` (identity), over `task` (a
+//! task's ledger), `layout` (where the running kernel keeps its fields) and `maps`
+//! (what is shared).
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "BPF's usize has 64 bits, and what is cut otherwise is checked where it is used"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the macro calls the entry points by value")]
 
 mod cgroups;
 mod layout;
 mod maps;
 mod sched;
+mod task;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 

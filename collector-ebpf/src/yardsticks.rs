@@ -30,7 +30,9 @@ pub(crate) fn empty(_ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_switch")]
 pub(crate) fn usual(_ctx: BtfTracePointContext) -> i32 {
     // SAFETY: no arguments.
-    let (now_ns, cgroup) = unsafe { (bpf_ktime_get_ns(), bpf_get_current_cgroup_id()) };
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: no arguments.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
     let Some(switched_at) = SWITCHED_AT.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own element; interrupts are off.
     let then_ns = unsafe { switched_at.replace(now_ns) };
@@ -38,7 +40,7 @@ pub(crate) fn usual(_ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let slice_ns = now_ns - then_ns;
-    if let Some(total) = RUNTIME.get_ptr_mut(&cgroup) {
+    if let Some(total) = RUNTIME.get_ptr_mut(cgroup) {
         // SAFETY: this CPU's own element, as above.
         unsafe { *total += slice_ns };
     } else if RUNTIME.insert(cgroup, slice_ns, 0).is_err() {
