@@ -79,3 +79,76 @@ impl<'a> std::iter::Sum<&'a Usage> for Usage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// No real number of ns or switches, nor a sum of a few, comes near `u64::MAX`.
+    const PLENTY: u64 = 1 << 60;
+
+    fn histogram() -> impl Strategy<Value = Log2Histogram> {
+        let buckets = prop::collection::vec(0..PLENTY / BUCKETS as u64, BUCKETS);
+        (buckets, 0..PLENTY).prop_map(|(buckets, sum_ns)| Log2Histogram {
+            buckets: buckets.try_into().expect("as many as asked for"),
+            sum_ns,
+        })
+    }
+
+    fn usage() -> impl Strategy<Value = Usage> {
+        (0..PLENTY, 0..PLENTY, 0..PLENTY, histogram(), histogram()).prop_map(
+            |(runtime_ns, voluntary, involuntary, slices, waits)| Usage {
+                runtime_ns,
+                voluntary,
+                involuntary,
+                slices,
+                waits,
+            },
+        )
+    }
+
+    /// All numbers of a usage, in a fixed order.
+    fn numbers(usage: &Usage) -> Vec<u64> {
+        let Usage { runtime_ns, voluntary, involuntary, slices, waits } = usage;
+        let histogram = |it: &Log2Histogram| [it.buckets.as_slice(), &[it.sum_ns]].concat();
+        let totals = vec![*runtime_ns, *voluntary, *involuntary];
+        [totals, histogram(slices), histogram(waits)].concat()
+    }
+
+    fn each(one: &Usage, other: &Usage, combine: impl Fn(u64, u64) -> u64) -> Vec<u64> {
+        numbers(one).into_iter().zip(numbers(other)).map(|(a, b)| combine(a, b)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn raising_takes_the_greater_of_each_number(mine in usage(), reading in usage()) {
+            let mut raised = mine;
+            raised.raise_to(&reading);
+            prop_assert_eq!(numbers(&raised), each(&mine, &reading, u64::max));
+            let once = raised;
+            raised.raise_to(&reading);
+            raised.raise_to(&mine);
+            prop_assert_eq!(raised, once, "what has been taken over changes nothing");
+        }
+
+        #[test]
+        fn a_sum_is_that_of_each_number_in_any_order(a in usage(), b in usage(), c in usage()) {
+            let sum: Usage = [&a, &b, &c].into_iter().sum();
+            prop_assert_eq!(sum, [&c, &b, &a].into_iter().sum());
+            let pair: Usage = [&a, &b].into_iter().sum();
+            prop_assert_eq!(numbers(&pair), each(&a, &b, |a, b| a + b));
+            prop_assert_eq!(numbers(&sum), each(&pair, &c, |a, b| a + b));
+            prop_assert_eq!(std::iter::empty::<&Usage>().sum::<Usage>(), Usage::default());
+        }
+
+        #[test]
+        fn a_histogram_counts_what_is_in_its_buckets(a in usage(), b in usage()) {
+            let mut sum = a;
+            sum.add(&b);
+            prop_assert_eq!(sum.waits.count(), a.waits.count() + b.waits.count());
+            prop_assert_eq!(Log2Histogram::default().count(), 0);
+        }
+    }
+}

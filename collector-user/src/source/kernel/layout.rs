@@ -165,3 +165,6 @@ impl Layout {
 fn wide_enough(member: Member, bytes: u64) -> bool {
     member.size.is_some_and(|size| size >= bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,9 @@ impl World {
         let slot = match (stage, slot) {
             (_, None) => collector_ebpf::OVERFLOW_SLOT,
             // A program may have read the old mapping just before it was forgotten.
-            (Stage::Forgotten(_), _) if runtime_ns % 2 == 0 => collector_ebpf::UNATTRIBUTED_SLOT,
+            (Stage::Forgotten(_), _) if runtime_ns.is_multiple_of(2) => {
+                collector_ebpf::UNATTRIBUTED_SLOT
+            }
             (_, Some(slot)) => *slot,
         };
         let usage = slice(runtime_ns);
@@ -224,6 +226,11 @@ impl World {
             .chain([&snapshot.ledger.overflow, &snapshot.ledger.unattributed])
             .sum();
         prop_assert!(top.runtime_ns <= snapshot.host.runtime_ns);
+        let Accounts { cgroups, settled, .. } = &self.host.accounts;
+        let is_kept = |path: &str| {
+            path == "/" || cgroups.at(path).is_some_and(|found| found.container.is_none())
+        };
+        prop_assert!(settled.keys().all(|path| is_kept(path)), "nothing is kept of dead paths");
         self.never_goes_back(&snapshot)?;
         let SlotCounts { free, used, retiring } = snapshot.slots;
         prop_assert_eq!(free, self.free_slots.len() as u64);
