@@ -214,8 +214,13 @@ impl Cgroup {
 
     /// Moves this process inside.
     pub fn enter(&self) {
+        self.admit(process::id());
+    }
+
+    /// Moves a process inside.
+    pub fn admit(&self, pid: u32) {
         for directory in &self.directories {
-            fs::write(directory.join("cgroup.procs"), process::id().to_string())
+            fs::write(directory.join("cgroup.procs"), pid.to_string())
                 .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         }
     }

@@ -24,6 +24,12 @@ const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace::root());
+    // A relative one was meant from where the user stands.
+    if env::var_os("CARGO_TARGET_DIR").is_some()
+        && let Ok(target_dir) = workspace::target_dir()
+    {
+        command.env("CARGO_TARGET_DIR", target_dir);
+    }
     command
 }
 

@@ -144,10 +144,10 @@ fn deny() -> Result<Outcome> {
         let how = "cargo-deny isn't installed: `cargo install cargo-deny --locked`";
         return Ok(Outcome::Skipped(how.to_owned()));
     }
-    command::run(deny().args(["check", "licenses", "bans", "sources"]))?;
+    command::run(deny().args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))?;
     // Fetching and judging apart: only the latter is a failure.
     if command::succeeds(deny().args(["fetch", "db"])) {
-        command::run(deny().args(["check", "--disable-fetch", "advisories"]))?;
+        command::run(deny().args(["--offline", "check", "--hide-inclusion-graph", "advisories"]))?;
     } else {
         println!("Advisories are not checked: their database can't be fetched.");
     }

@@ -3,6 +3,7 @@
 //! Owns the order of start and stop. Must not account, read or render anything itself.
 
 mod ledger;
+mod memory;
 
 use std::{
     io::{self, Write as _},
@@ -170,6 +171,7 @@ fn open_ledger(config: &Config) -> Result<Ledger, Error> {
         slots: config.slots,
     };
     let ledger = Ledger::start(kernel, hierarchy.clone(), rules)?;
+    memory::release_freed();
     tracing::info!(
         programs = "sched_switch cgroup_mkdir cgroup_rmdir",
         slots = config.slots,
