@@ -117,6 +117,8 @@ fn an_engine_that_restarts_and_a_rename_leave_no_gap() {
             scrape.get(USAGE, &labels).is_some()
         });
         println!("the new name after {:?}", renamed.elapsed());
+        // The watcher must see it, too.
+        sleep(Duration::from_millis(500));
         drop(stop);
         watcher.join().expect("the watcher")
     });
