@@ -126,8 +126,12 @@ fn churn(daemon: &Daemon, parent: &Cgroup) -> Resident {
     );
     // All of the churned are gone; their parent has their sum.
     let kernel = kernel_usage_seconds(parent.path());
-    let ours = daemon.scrape().value(USAGE, &[("id", parent.path())]);
-    println!("sum of the churned: ours {ours:.4} s, the kernel's {kernel:.4} s");
+    let scrape = daemon.scrape();
+    let ours = scrape.value(USAGE, &[("id", parent.path())]);
+    println!(
+        "sum of the churned: ours {ours:.4} s, the kernel's {kernel:.4} s; unattributed {:.4} s",
+        scrape.value("slicemeter_unattributed_cpu_seconds_total", &[])
+    );
     assert!((ours / kernel - 1.0).abs() <= 0.01, "ours {ours}, the kernel's {kernel}");
     Resident { warm_kib, end_kib: resident_kib(daemon.pid()) }
 }
