@@ -49,6 +49,11 @@ pub const PATH_BYTES: usize = 512;
 /// multiple of the page size, as the kernel demands.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
+/// Entries of a CPU's cache of slots, a power of two. Ids of cgroups that were made one
+/// after the other differ in their low bits, so a handful of busy containers rarely
+/// share an entry; sixteen entries are six cache lines.
+pub const CACHED_SLOTS: usize = 16;
+
 /// How old the calibration of a CPU's clock may get, in ns, before the next switch
 /// renews it. One clock read a millisecond is noise; an error of a millisecond's
 /// drift (≤ 500 ppm, so ≤ 500 ns) is less than a slice.
@@ -56,9 +61,9 @@ pub const CALIBRATION_NS: u64 = 1_000_000;
 
 /// Counters of one slot on one CPU. Closed slices only: the one in flight is added
 /// by the reader from [`CpuState`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Totals<W> {
+pub struct Counters<W> {
     /// On-CPU time in ns, from `task_struct.se.sum_exec_runtime`.
     pub runtime_ns: W,
     /// Run-queue wait in ns, from `task_struct.sched_info.run_delay`.
@@ -67,16 +72,10 @@ pub struct Totals<W> {
     pub voluntary: W,
     /// Switches away from a task that could have gone on.
     pub involuntary: W,
-}
-
-/// Log2 histograms of one slot on one CPU; see [`bucket`].
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Histograms<W> {
-    /// Length of closed slices.
-    pub slice: [W; BUCKETS],
-    /// Run-queue wait before each of those slices.
-    pub wait: [W; BUCKETS],
+    /// Log2 histogram of the slices' lengths; see [`bucket`].
+    pub slices: [W; BUCKETS],
+    /// Log2 histogram of the waits before them.
+    pub waits: [W; BUCKETS],
 }
 
 /// What a CPU is doing now, and its private tallies.
@@ -105,12 +104,6 @@ pub struct CpuState<W> {
     pub runtime_base_ns: W,
     /// Its `sched_info.run_delay` at switch-in, which lacks the wait just ended.
     pub wait_base_ns: W,
-    /// Last cgroup looked up on this CPU.
-    pub cached_cgroup: W,
-    /// Its slot.
-    pub cached_slot: W,
-    /// [`Control::epoch`] at that look-up: a retired slot voids the cache.
-    pub cached_epoch: W,
     /// Closed idle time in ns.
     pub idle_ns: W,
     /// `CLOCK_MONOTONIC` at the first switch seen: since when this CPU is accounted.
@@ -127,13 +120,22 @@ pub struct CpuState<W> {
     pub slots_exhausted: W,
     /// Cgroups that found the id→slot map full at their creation.
     pub ids_exhausted: W,
+    /// Grows each time a slot is taken from a cgroup, and so voids the cache. The one
+    /// word here that user space writes, and the programs only read.
+    pub epoch: W,
+    /// Slots of the cgroups that ran here lately, by the low bits of their ids.
+    pub cache: [CachedSlot<W>; CACHED_SLOTS],
 }
 
-/// What user space tells the programs while they run.
+/// A look-up that need not be made again.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Control<W> {
-    /// Grows each time a slot is taken from a cgroup; voids the CPUs' caches.
+pub struct CachedSlot<W> {
+    /// Id of the cgroup.
+    pub cgroup: W,
+    /// Its slot.
+    pub slot: W,
+    /// [`CpuState::epoch`] at the look-up.
     pub epoch: W,
 }
 
@@ -229,8 +231,7 @@ mod tests {
 
     #[test]
     fn records_are_whole_words() {
-        assert_eq!(size_of::<Totals<u64>>(), 32);
-        assert_eq!(size_of::<Histograms<u64>>(), 2 * BUCKETS * 8);
+        assert_eq!(size_of::<Counters<u64>>(), (4 + 2 * BUCKETS) * 8);
         assert_eq!(size_of::<CpuState<u64>>() % 64, 0);
         assert_eq!(size_of::<CgroupEvent>() % 8, 0);
     }

@@ -2,14 +2,14 @@
 //!
 //! `[cpu]` and `[cpu][slot]` arrays are mmapped by user space. Only its own CPU
 //! writes a CPU's records, with interrupts off, so plain adds suffice; user space
-//! writes only cells of slots that no cgroup owns.
+//! writes only cells of slots that no cgroup owns, and the epoch of a CPU's cache.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, Queue, RingBuf},
 };
-use collector_ebpf::{Control, CpuState, EVENT_RING_BYTES, Histograms, Totals};
+use collector_ebpf::{Counters, CpuState, EVENT_RING_BYTES};
 
 /// Placeholder: user space sets the capacity from possible CPUs and slots.
 const AT_LOAD: u32 = 1;
@@ -18,18 +18,9 @@ const AT_LOAD: u32 = 1;
 #[map]
 pub(crate) static CPUS: Array<CpuState<u64>> = Array::with_max_entries(AT_LOAD, BPF_F_MMAPABLE);
 
-/// `[cpu][slot]`: counters; 32 bytes each, so that a sampler touches little memory.
+/// `[cpu][slot]`: what each slot used on each CPU.
 #[map]
-pub(crate) static TOTALS: Array<Totals<u64>> = Array::with_max_entries(AT_LOAD, BPF_F_MMAPABLE);
-
-/// `[cpu][slot]`: histograms, apart because only a scrape reads them.
-#[map]
-pub(crate) static HISTOGRAMS: Array<Histograms<u64>> =
-    Array::with_max_entries(AT_LOAD, BPF_F_MMAPABLE);
-
-/// One record that user space writes.
-#[map]
-pub(crate) static CONTROL: Array<Control<u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static COUNTERS: Array<Counters<u64>> = Array::with_max_entries(AT_LOAD, BPF_F_MMAPABLE);
 
 /// Cgroup id → slot.
 #[map]

@@ -17,7 +17,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use collector_ebpf::{
-    CALIBRATION_NS, CpuState, FIRST_SLOT, IDLE, OVERFLOW_SLOT, UNATTRIBUTED_SLOT, bucket, cell,
+    CACHED_SLOTS, CALIBRATION_NS, CachedSlot, CpuState, FIRST_SLOT, IDLE, OVERFLOW_SLOT,
+    UNATTRIBUTED_SLOT, bucket, cell,
 };
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
         TASK_PID, TASK_PREV_SUM_EXEC, TASK_PRIO, TASK_RUN_DELAY, TASK_STATE, TASK_SUM_EXEC, field,
         present,
     },
-    maps::{CGROUP_SLOTS, CONTROL, CPUS, HISTOGRAMS, TOTALS},
+    maps::{CGROUP_SLOTS, COUNTERS, CPUS},
 };
 
 /// `MAX_RT_PRIO` (include/linux/sched/prio.h): priorities from here on are the fair
@@ -266,18 +267,17 @@ fn end_of(ctx: &BtfTracePointContext, prev: *const u8) -> End {
 
 /// Slot of the cgroup that the task is in.
 ///
-/// From the task itself, never from *current*: that is `prev` here. Most switches stay
-/// in one cgroup, so the last answer is kept; unless it is a shared slot, which user
+/// From the task itself, never from *current*: that is `prev` here. Most switches are
+/// among a few cgroups, so answers are kept; unless it is a shared slot, which user
 /// space may replace by an own one at any time.
 #[inline]
 fn slot_of(state: &mut CpuState<u64>, task: *const u8) -> u64 {
     let id = cgroup_of(task);
-    let epoch = CONTROL.get_ptr(0).map_or(0, |control| {
-        // SAFETY: the map's own memory; user space writes this word whole.
-        unsafe { (&raw const (*control).epoch).read_volatile() }
-    });
-    if id == state.cached_cgroup && epoch == state.cached_epoch {
-        return state.cached_slot;
+    // SAFETY: user space writes this word, whole, while we hold the record.
+    let epoch = unsafe { (&raw const state.epoch).read_volatile() };
+    let cached = &mut state.cache[id as usize % CACHED_SLOTS];
+    if id == cached.cgroup && epoch == cached.epoch {
+        return cached.slot;
     }
     // SAFETY: the value is copied at once; a slot is only reused after a grace time.
     let slot = match unsafe { CGROUP_SLOTS.get(&id) } {
@@ -285,9 +285,7 @@ fn slot_of(state: &mut CpuState<u64>, task: *const u8) -> u64 {
         None => UNATTRIBUTED_SLOT,
     };
     if slot >= FIRST_SLOT {
-        state.cached_cgroup = id;
-        state.cached_slot = u64::from(slot);
-        state.cached_epoch = epoch;
+        *cached = CachedSlot { cgroup: id, slot: u64::from(slot), epoch };
     }
     u64::from(slot)
 }
@@ -314,23 +312,18 @@ fn charge(cpu: u32, slot: u32, slice: &Slice) {
     let slots = SLOTS.load() as u32;
     // Slots come from a map that user space writes: never index by trust alone.
     let slot = if slot < slots { slot } else { OVERFLOW_SLOT };
-    let index = cell(cpu, slots, slot);
-    let (Some(totals), Some(histograms)) =
-        (TOTALS.get_ptr_mut(index), HISTOGRAMS.get_ptr_mut(index))
-    else {
-        return;
-    };
-    // SAFETY: the maps' own memory; only this CPU writes its cells.
-    let (totals, histograms) = unsafe { (&mut *totals, &mut *histograms) };
-    totals.runtime_ns += slice.runtime_ns;
-    histograms.slice[bucket(slice.runtime_ns)] += 1;
+    let Some(counters) = COUNTERS.get_ptr_mut(cell(cpu, slots, slot)) else { return };
+    // SAFETY: the map's own memory; only this CPU writes its cells.
+    let counters = unsafe { &mut *counters };
+    counters.runtime_ns += slice.runtime_ns;
+    counters.slices[bucket(slice.runtime_ns)] += 1;
     if let Some(wait_ns) = slice.wait_ns {
-        totals.wait_ns += wait_ns;
-        histograms.wait[bucket(wait_ns)] += 1;
+        counters.wait_ns += wait_ns;
+        counters.waits[bucket(wait_ns)] += 1;
     }
     match slice.end {
-        End::Voluntary => totals.voluntary += 1,
-        End::Involuntary => totals.involuntary += 1,
+        End::Voluntary => counters.voluntary += 1,
+        End::Involuntary => counters.involuntary += 1,
         End::Unseen => {}
     }
 }

@@ -97,23 +97,13 @@ where
 
 /// Ours as asked; libraries only with warnings, unless someone is looking for a fault.
 fn filter(level: LogLevel) -> Targets {
-    let level = level_of(level);
+    let level = Level::from(level);
     let libraries = if level >= Level::DEBUG { level } else { level.min(Level::WARN) };
     Targets::new()
         .with_default(libraries)
         .with_targets(OWN_TARGETS.map(|target| (target, level)))
         // The bridge has judged these by their true target.
         .with_target(BRIDGED_TARGET, LevelFilter::TRACE)
-}
-
-const fn level_of(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Trace => Level::TRACE,
-    }
 }
 
 const fn most_verbose(level: LogLevel) -> log::LevelFilter {

@@ -27,9 +27,12 @@ fn start(action: Action, config: Config) -> exit::Code {
         let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", logging::chain(&error));
         return exit::Code::Internal;
     }
-    let report = preflight::examine(&config.paths, &config.docker.host);
+    let mut report = preflight::examine(&config);
     match action {
-        Action::Check => report.print(),
+        Action::Check => {
+            report.findings.push(preflight::examine_docker(&config.docker.host));
+            report.print()
+        }
         Action::Run => {
             report.log();
             match report.exit_code() {

@@ -13,11 +13,12 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(build)
 }
 
-/// The workspace's target directory, from where this very test runs
-/// (`target/PROFILE/deps/TEST`).
+/// The workspace's target directory: the one above this very program that Cargo has
+/// marked as a cache (<https://bford.info/cachedir/>).
 pub fn target_dir() -> PathBuf {
-    let test = env::current_exe().expect("a path of this test");
-    test.ancestors().nth(3).expect("a test runs in target/PROFILE/deps").to_owned()
+    let program = env::current_exe().expect("a path of this program");
+    let marked = |directory: &&Path| directory.join("CACHEDIR.TAG").exists();
+    program.ancestors().find(marked).expect("it runs in Cargo's target directory").to_owned()
 }
 
 fn build() -> PathBuf {

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the tree is walked although no event was lost: renamed cgroups (v1) fire
 /// no event that is followed.
-const WALK_INTERVAL: Duration = Duration::from_secs(300);
+const WALK_INTERVAL: Duration = Duration::from_mins(5);
 
 /// How soon after an event was lost, or came without its path.
 const WALK_SOON: Duration = Duration::from_millis(100);
@@ -209,7 +209,7 @@ impl Ledger {
     fn settle(&mut self) {
         let now = now();
         for id in self.accounts.cgroups().to_forget(now.monotonic_ms) {
-            if let Err(error) = self.kernel.slots.forget(id) {
+            if let Err(error) = self.kernel.forget(id) {
                 // It is not in the map: nothing leads to its slot, as wanted.
                 tracing::debug!(id, %error, "the kernel did not know this cgroup");
             }

@@ -18,13 +18,13 @@ use tokio::{
 
 use self::ledger::Ledger;
 use crate::{
-    args::{self, CgroupScope, Config, HierarchyChoice},
+    args::{self, CgroupScope, Config},
     exit,
     exposition::{self, SnapshotRequest, WebConfig},
     model::{accounts::Rules, container::DockerUpdate},
     source::{
         cgroupfs::{self, HierarchyError},
-        docker::{self, DockerConfig},
+        docker,
         kernel::{self, Kernel, LoadError},
     },
 };
@@ -94,15 +94,10 @@ async fn serve(config: Config) -> Result<(), Error> {
     let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
     let url = format!("http://{bound}{}", config.web.telemetry_path);
     let keeper = tokio::spawn(ledger.keep(asked, news, stopping.clone()));
-    let docker = DockerConfig {
-        host: config.docker.host.to_string(),
-        timeout: config.docker.timeout,
-        labels: config.docker.labels.join(",").parse().unwrap(),
-    };
-    let docker = tokio::spawn(docker::run(docker, updates, stopping.clone()));
+    let docker = tokio::spawn(docker::run(config.docker, updates, stopping.clone()));
     let web = WebConfig {
-        telemetry_path: config.web.telemetry_path.parse().unwrap(),
-        max_requests: std::num::NonZeroU16::new(config.web.max_requests as u16).unwrap(),
+        telemetry_path: config.web.telemetry_path,
+        max_requests: config.web.max_requests,
         limits: exposition::Limits::default(),
     };
     let (web_stopper, web_stopping) = watch::channel(false);
@@ -149,12 +144,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn open_ledger(config: &Config) -> Result<Ledger, Error> {
     let paths = cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
-    let choice = match config.cgroups.hierarchy {
-        HierarchyChoice::Auto => cgroupfs::Choice::Auto,
-        HierarchyChoice::Unified => cgroupfs::Choice::Unified,
-        HierarchyChoice::Cpuacct => cgroupfs::Choice::Cpuacct,
-    };
-    let hierarchy = cgroupfs::detect(paths, choice)?;
+    let hierarchy = cgroupfs::detect(paths, config.cgroups.hierarchy)?;
     let options = kernel::Options {
         hierarchy: hierarchy.clone(),
         slots: config.slots,

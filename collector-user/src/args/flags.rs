@@ -3,9 +3,10 @@
 //! Owns the spelling only. Values stay text here, so that everything that is wrong
 //! with them can be reported together by [`super::validate`].
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
-use super::{CgroupScope, HierarchyChoice, LogFormat, LogLevel};
+use super::{CgroupScope, LogFormat, LogLevel};
+use crate::source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT};
 
 /// Account every scheduler slice to the container that used it, for Prometheus
 #[derive(Debug, Parser)]
@@ -43,7 +44,7 @@ pub(super) struct Flags {
     pub(super) web_max_requests: String,
 
     #[arg(long = "docker.host", value_name = "URL", help_heading = "Docker")]
-    #[arg(default_value = super::DEFAULT_DOCKER_HOST, global = true)]
+    #[arg(default_value = DEFAULT_ENDPOINT, global = true)]
     #[arg(env = "DOCKER_HOST", hide_env_values = true)]
     #[arg(help = "Docker's API: unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")]
     pub(super) docker_host: String,
@@ -66,7 +67,7 @@ pub(super) struct Flags {
     /// Cgroup hierarchy that containers live in
     #[arg(long = "cgroup.hierarchy", value_name = "WHICH", help_heading = "Accounting")]
     #[arg(default_value = "auto", value_enum, global = true)]
-    pub(super) cgroup_hierarchy: HierarchyChoice,
+    pub(super) cgroup_hierarchy: Choice,
 
     /// Cgroups that can be told apart at once; the rest share the overflow series
     #[arg(long = "slots", value_name = "N", help_heading = "Accounting")]
@@ -102,4 +103,23 @@ pub(super) struct Flags {
     #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Log")]
     #[arg(default_value = "logfmt", value_enum, global = true)]
     pub(super) log_format: LogFormat,
+}
+
+/// Here, since the source knows no command line.
+impl ValueEnum for Choice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Unified, Self::Cpuacct]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("Find out"),
+            Self::Unified => {
+                PossibleValue::new("unified").help("Version 2 (alone or beside version 1)")
+            }
+            Self::Cpuacct => {
+                PossibleValue::new("cpuacct").help("Version 1's cpuacct controller (or cpu)")
+            }
+        })
+    }
 }

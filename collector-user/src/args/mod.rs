@@ -1,6 +1,7 @@
 //! The command line: parsed and validated before anything is loaded.
 //!
-//! Owns [`Config`], the daemon's settings as values that need no further checks.
+//! Owns [`Config`], the daemon's settings in the types of those who use them: values
+//! that need no further checks.
 //! Must not bind, connect or load anything; it looks at the file system only to
 //! see that directories named by the user exist.
 
@@ -10,24 +11,25 @@ mod address;
 mod flags;
 mod validate;
 
-use std::{ffi::OsString, fmt, io::Write as _, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, io::Write as _, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum, parser::ValueSource};
 
-pub use self::address::{DockerHost, ListenAddress};
+pub use self::address::{ListenAddress, ListenAddressError};
 use self::{
     flags::{Cli, Command},
     validate::Problem,
 };
-use crate::exit;
+use crate::{
+    exit,
+    exposition::TelemetryPath,
+    source::{cgroupfs::Choice, docker::DockerConfig},
+};
 
 /// Labels exported unless told otherwise: which compose project or Kubernetes pod a
 /// container belongs to, and nothing that grows with every deployment.
 pub const DEFAULT_LABELS: &str = "com.docker.compose.project,com.docker.compose.service,\
                                   com.docker.compose.project.working_dir,io.kubernetes.*";
-
-/// Where dockerd listens unless told otherwise.
-const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 
 /// [`collector_ebpf::DEFAULT_SLOTS`] as clap wants it; a test keeps them equal.
 const DEFAULT_SLOTS_TEXT: &str = "1024";
@@ -47,7 +49,7 @@ pub struct Config {
     /// HTTP.
     pub web: Web,
     /// The Docker source.
-    pub docker: Docker,
+    pub docker: DockerConfig,
     /// Which cgroups, and where they are.
     pub cgroups: Cgroups,
     /// Cgroups that can own a slot at once: `1..=`[`collector_ebpf::MAX_SLOTS`].
@@ -65,22 +67,10 @@ pub struct Config {
 pub struct Web {
     /// Where to listen.
     pub listen: ListenAddress,
-    /// Path of the metrics: begins with a slash, holds no pattern characters, and
-    /// is none of the other pages.
-    pub telemetry_path: String,
-    /// Scrapes rendered at once, at least 1.
-    pub max_requests: usize,
-}
-
-/// Settings of the Docker source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Docker {
-    /// Where its API is.
-    pub host: DockerHost,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-    /// Label names to export, each possibly with one `*` at its end; sorted, unique.
-    pub labels: Vec<String>,
+    /// Path of the metrics.
+    pub telemetry_path: TelemetryPath,
+    /// Scrapes rendered at once.
+    pub max_requests: NonZeroU16,
 }
 
 /// Settings of the cgroup source.
@@ -89,7 +79,7 @@ pub struct Cgroups {
     /// Which cgroups get series.
     pub scope: CgroupScope,
     /// In which hierarchy to look for them.
-    pub hierarchy: HierarchyChoice,
+    pub hierarchy: Choice,
 }
 
 /// Cgroups with series of their own.
@@ -99,17 +89,6 @@ pub enum CgroupScope {
     Containers,
     /// Also every cgroup that is no container
     All,
-}
-
-/// Which cgroup hierarchy identifies containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HierarchyChoice {
-    /// Find out
-    Auto,
-    /// Version 2 (alone or beside version 1)
-    Unified,
-    /// Version 1's cpuacct controller
-    Cpuacct,
 }
 
 /// Settings for what is gone.

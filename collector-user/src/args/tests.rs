@@ -1,6 +1,7 @@
 //! Whole command lines: what they become, and how they are refused.
 
 use super::*;
+use crate::source::docker::{Endpoint, LabelFilter};
 
 fn parse_words(words: &str) -> Result<(Action, Config), Refusal> {
     parse(std::iter::once("slicemeter").chain(words.split_whitespace()))
@@ -28,22 +29,18 @@ fn defaults_are_those_of_the_documentation() {
     let expected = Config {
         web: Web {
             listen: "127.0.0.1:10402".parse().unwrap(),
-            telemetry_path: "/metrics".to_owned(),
-            max_requests: 8,
+            telemetry_path: TelemetryPath::default(),
+            max_requests: NonZeroU16::new(8).unwrap(),
         },
-        docker: Docker {
-            host: DockerHost::Unix("/var/run/docker.sock".into()),
+        docker: DockerConfig {
+            host: Endpoint::Unix("/var/run/docker.sock".into()),
             timeout: Duration::from_secs(5),
-            labels: [
-                "com.docker.compose.project",
-                "com.docker.compose.project.working_dir",
-                "com.docker.compose.service",
-                "io.kubernetes.*",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            labels: "com.docker.compose.project,com.docker.compose.project.working_dir,\
+                     com.docker.compose.service,io.kubernetes.*"
+                .parse()
+                .unwrap(),
         },
-        cgroups: Cgroups { scope: CgroupScope::Containers, hierarchy: HierarchyChoice::Auto },
+        cgroups: Cgroups { scope: CgroupScope::Containers, hierarchy: Choice::Auto },
         slots: collector_ebpf::DEFAULT_SLOTS,
         retention: Retention { exited: Duration::from_mins(2) },
         paths: Paths {
@@ -70,15 +67,15 @@ fn every_flag_reaches_its_field() {
     let expected = Config {
         web: Web {
             listen: "[::1]:9".parse().unwrap(),
-            telemetry_path: "/m".to_owned(),
-            max_requests: 2,
+            telemetry_path: "/m".parse().unwrap(),
+            max_requests: NonZeroU16::new(2).unwrap(),
         },
-        docker: Docker {
-            host: DockerHost::Http("h:1".to_owned()),
+        docker: DockerConfig {
+            host: "tcp://h:1".parse().unwrap(),
             timeout: Duration::from_millis(250),
-            labels: vec!["a".to_owned(), "b.*".to_owned()],
+            labels: "b.*,a".parse().unwrap(),
         },
-        cgroups: Cgroups { scope: CgroupScope::All, hierarchy: HierarchyChoice::Cpuacct },
+        cgroups: Cgroups { scope: CgroupScope::All, hierarchy: Choice::Cpuacct },
         slots: 8,
         retention: Retention { exited: Duration::from_hours(1) },
         paths: Paths { procfs: root.clone(), sysfs: root.clone(), cgroupfs: root },
@@ -100,11 +97,10 @@ fn flags_work_on_both_sides_of_the_command() {
 fn limits_are_inclusive() {
     assert_eq!(config("--slots 1").slots, 1);
     assert_eq!(config("--slots 65536").slots, collector_ebpf::MAX_SLOTS);
-    assert_eq!(config("--web.max-requests 1024").web.max_requests, 1_024);
+    assert_eq!(config("--web.max-requests 1024").web.max_requests.get(), 1_024);
     assert_eq!(config("--retain-exited 1s").retention.exited, Duration::from_secs(1));
     assert_eq!(config("--docker.timeout 1m").docker.timeout, Duration::from_mins(1));
-    assert_eq!(config("--docker.labels=").docker.labels, Vec::<String>::new());
-    assert_eq!(config("--docker.labels=b,*,b").docker.labels, ["*", "b"]);
+    assert_eq!(config("--docker.labels=").docker.labels, LabelFilter::default());
 }
 
 #[test]
@@ -113,9 +109,7 @@ fn wrong_values_name_the_flag_and_the_reason() {
         ("--web.listen-address 127.0.0.1", "needs a port"),
         ("--web.telemetry-path metrics", "must begin with a slash"),
         ("--web.telemetry-path /", "another page is there"),
-        ("--web.telemetry-path /healthz", "another page is there"),
-        ("--web.telemetry-path /readyz", "another page is there"),
-        ("--web.telemetry-path /a//b", "single slashes"),
+        ("--web.telemetry-path /readyz/", "another page is there"),
         ("--web.telemetry-path /{path}", "only letters"),
         ("--web.max-requests 0", "from 1 to 1024"),
         ("--web.max-requests 1025", "from 1 to 1024"),
@@ -126,7 +120,6 @@ fn wrong_values_name_the_flag_and_the_reason() {
         ("--docker.timeout 5", "no duration"),
         ("--docker.labels a,,b", "empty"),
         ("--docker.labels a*b", "at the end"),
-        ("--docker.labels a**", "at the end"),
         ("--slots 0", "from 1 to 65536"),
         ("--slots 65537", "from 1 to 65536"),
         ("-1", "unexpected argument"),

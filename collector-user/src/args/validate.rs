@@ -4,26 +4,18 @@
 //! gives up, so that nobody has to fix a command line one error at a time.
 
 use std::{
-    collections::BTreeSet, fmt, fs, ops::RangeInclusive, path::PathBuf, str::FromStr,
-    time::Duration,
+    fmt, fs, num::NonZeroU16, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
 };
 
 use clap::parser::ValueSource;
 
-use super::{
-    Cgroups, Config, DEFAULT_DOCKER_HOST, Docker, DockerHost, Log, Paths, Retention, Web,
-    flags::Flags,
-};
+use super::{Cgroups, Config, Log, Paths, Retention, Web, flags::Flags};
+use crate::source::docker::{DEFAULT_ENDPOINT, DockerConfig, Endpoint};
 
-/// Most scrapes rendered at once that can be asked for: each holds a rendered page
-/// of some hundred KiB, and a host has few Prometheus servers.
-const MAX_REQUESTS: usize = 1_024;
-
-/// Longest telemetry path in bytes: a bound on what the router keeps, not on need.
-const TELEMETRY_PATH_MAX_BYTES: usize = 256;
-
-/// Pages that are there anyway.
-const RESERVED_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
+/// Bounds of the scrapes rendered at once: each holds a snapshot and a piece of the
+/// answer, and a host has few Prometheus servers.
+const MAX_REQUESTS: RangeInclusive<NonZeroU16> =
+    NonZeroU16::MIN..=NonZeroU16::MIN.saturating_add(1_023);
 
 /// Bounds of Docker's time-out. A busy dockerd needs some 100 ms for a list; one that
 /// has not answered within a minute hangs.
@@ -33,13 +25,6 @@ const DOCKER_TIMEOUT: RangeInclusive<Duration> =
 /// Bounds of the retention. Nobody scrapes more often than every second; an hour of
 /// a thousand short-lived containers a minute is already 60,000 accounts.
 const RETAIN_EXITED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
-
-/// Most label names: each one is a label on every series of every container.
-const LABELS_MAX: usize = 64;
-
-/// Longest label name in bytes; Docker's conventions and Kubernetes (63 plus a
-/// prefix of 253) stay below.
-const LABEL_MAX_BYTES: usize = 320;
 
 /// What is wrong with a flag's value.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,15 +53,19 @@ struct Validator {
 }
 
 impl Validator {
-    fn check<T>(
+    fn check<T, E: fmt::Display>(
         &mut self,
         flag: &'static str,
         value: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let problem =
-            |reason| Problem { flag, from_environment: false, value: value.to_owned(), reason };
-        parse(value).map_err(|reason| self.problems.push(problem(reason))).ok()
+        let problem = |error: E| Problem {
+            flag,
+            from_environment: false,
+            value: value.to_owned(),
+            reason: error.to_string(),
+        };
+        parse(value).map_err(|error| self.problems.push(problem(error))).ok()
     }
 }
 
@@ -118,13 +107,13 @@ fn check_all(
     } = flags;
 
     let listen = validator.check("web.listen-address", &web_listen_address, str::parse);
-    let telemetry_path = validator.check("web.telemetry-path", &web_telemetry_path, telemetry_path);
-    let max_requests = validator
-        .check("web.max-requests", &web_max_requests, |text| integer(text, &(1..=MAX_REQUESTS)));
+    let telemetry_path = validator.check("web.telemetry-path", &web_telemetry_path, str::parse);
+    let max_requests =
+        validator.check("web.max-requests", &web_max_requests, |text| integer(text, &MAX_REQUESTS));
     let host = docker_host_of(validator, &docker_host, source_of("docker_host"));
     let timeout =
         validator.check("docker.timeout", &docker_timeout, |text| duration(text, &DOCKER_TIMEOUT));
-    let labels = validator.check("docker.labels", &docker_labels, labels);
+    let labels = validator.check("docker.labels", &docker_labels, str::parse);
     let slots =
         validator.check("slots", &slots, |text| integer(text, &(1..=collector_ebpf::MAX_SLOTS)));
     let exited =
@@ -140,7 +129,7 @@ fn check_all(
 
     Some(Config {
         web: Web { listen: listen?, telemetry_path: telemetry_path?, max_requests: max_requests? },
-        docker: Docker { host: host?, timeout: timeout?, labels: labels? },
+        docker: DockerConfig { host: host?, timeout: timeout?, labels: labels? },
         cgroups: Cgroups { scope: cgroups, hierarchy: cgroup_hierarchy },
         slots: slots?,
         retention: Retention { exited: exited? },
@@ -150,13 +139,9 @@ fn check_all(
 }
 
 /// An empty `DOCKER_HOST` counts as unset, as it does for `docker` itself.
-fn docker_host_of(
-    validator: &mut Validator,
-    value: &str,
-    source: ValueSource,
-) -> Option<DockerHost> {
+fn docker_host_of(validator: &mut Validator, value: &str, source: ValueSource) -> Option<Endpoint> {
     let from_environment = source == ValueSource::EnvVariable;
-    let value = if from_environment && value.is_empty() { DEFAULT_DOCKER_HOST } else { value };
+    let value = if from_environment && value.is_empty() { DEFAULT_ENDPOINT } else { value };
     let host = validator.check("docker.host", value, str::parse);
     if host.is_none()
         && let Some(problem) = validator.problems.last_mut()
@@ -164,21 +149,6 @@ fn docker_host_of(
         problem.from_environment = from_environment;
     }
     host
-}
-
-fn telemetry_path(text: &str) -> Result<String, String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if !text.starts_with('/') {
-        Err("it must begin with a slash".to_owned())
-    } else if RESERVED_PATHS.contains(&text) {
-        Err("another page is there; choose a path such as /metrics".to_owned())
-    } else if text.len() > TELEMETRY_PATH_MAX_BYTES {
-        Err(format!("it has at most {TELEMETRY_PATH_MAX_BYTES} bytes"))
-    } else if text.contains("//") || !text.bytes().all(is_plain) {
-        Err("only letters, digits, '-', '.', '_', '~' and single slashes may be in it".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
 }
 
 fn integer<T>(text: &str, bounds: &RangeInclusive<T>) -> Result<T, String>
@@ -200,30 +170,6 @@ fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, S
         }
         Err(_) => Err("it is no duration: write it as in 500ms, 5s or 2m".to_owned()),
     }
-}
-
-fn labels(text: &str) -> Result<Vec<String>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut names = BTreeSet::new();
-    for name in text.split(',').map(str::trim) {
-        let stem = name.strip_suffix('*').unwrap_or(name);
-        if name.is_empty() {
-            return Err("an entry of the list is empty".to_owned());
-        }
-        if stem.contains('*') {
-            return Err(format!("in {name:?}, a * may only stand once, at the end"));
-        }
-        if name.len() > LABEL_MAX_BYTES {
-            return Err(format!("an entry has at most {LABEL_MAX_BYTES} bytes"));
-        }
-        names.insert(name.to_owned());
-    }
-    if names.len() > LABELS_MAX {
-        return Err(format!("the list has at most {LABELS_MAX} entries"));
-    }
-    Ok(names.into_iter().collect())
 }
 
 fn directory(text: &str, must_exist: bool) -> Result<PathBuf, String> {

@@ -10,11 +10,14 @@ use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 const PATH_BYTES: usize = 256;
 
 /// Paths that the server itself answers.
+pub(super) const LANDING_PATH: &str = "/";
+/// See [`LANDING_PATH`].
 pub(super) const HEALTH_PATH: &str = "/healthz";
-/// See [`HEALTH_PATH`].
+/// See [`LANDING_PATH`].
 pub(super) const READY_PATH: &str = "/readyz";
 
-/// Where the metrics are: an absolute path of unreserved characters.
+/// Where the metrics are: an absolute path of unreserved characters (RFC 3986), as
+/// clients send it, and none of the server's other pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryPath(String);
 
@@ -22,16 +25,19 @@ pub struct TelemetryPath(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TelemetryPathError {
     /// It has no leading slash.
-    #[error("a telemetry path must start with '/', as in /metrics")]
+    #[error("it must begin with a slash, as in /metrics")]
     Relative,
     /// It holds characters that mean something else in a URL.
-    #[error("a telemetry path may hold letters, digits and '/', '-', '_', '.', '~' only")]
+    #[error("only letters, digits, '-', '.', '_', '~' and single slashes may be in it")]
     Character,
+    /// It holds segments that clients take out before they ask.
+    #[error("no client would ask for a path with a part '.' or '..'")]
+    Dots,
     /// It is longer than a path written by hand would be.
-    #[error("a telemetry path may be {PATH_BYTES} bytes long at most")]
+    #[error("it has at most {PATH_BYTES} bytes")]
     Long,
     /// It is a path that the server itself answers.
-    #[error("{HEALTH_PATH} and {READY_PATH} are taken: choose another telemetry path")]
+    #[error("another page is there; choose a path such as /metrics")]
     Taken,
 }
 
@@ -59,14 +65,18 @@ impl FromStr for TelemetryPath {
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+        // Nobody tells `/healthz/` from `/healthz`, whatever the router does.
+        let is_page = |page: &str| path.trim_end_matches('/') == page.trim_end_matches('/');
         if !path.starts_with('/') {
             Err(TelemetryPathError::Relative)
         } else if path.len() > PATH_BYTES {
             Err(TelemetryPathError::Long)
-        } else if !path.bytes().all(plain) {
-            Err(TelemetryPathError::Character)
-        } else if path == HEALTH_PATH || path == READY_PATH {
+        } else if [LANDING_PATH, HEALTH_PATH, READY_PATH].into_iter().any(is_page) {
             Err(TelemetryPathError::Taken)
+        } else if path.contains("//") || !path.bytes().all(plain) {
+            Err(TelemetryPathError::Character)
+        } else if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            Err(TelemetryPathError::Dots)
         } else {
             Ok(Self(path.to_owned()))
         }
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn usual_paths_pass() {
-        for path in ["/metrics", "/", "/a/b-c_d.e~f", "/metrics/"] {
+        for path in ["/metrics", "/a/b-c_d.e~f", "/metrics/", "/healthz/metrics", "/..."] {
             assert_eq!(path.parse::<TelemetryPath>().map(|it| it.to_string()), Ok(path.into()));
         }
         assert_eq!(TelemetryPath::default(), "/metrics".parse().expect("valid"));
@@ -136,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_the_router_or_a_url_would_misread_does_not() {
-        use TelemetryPathError::{Character, Long, Relative, Taken};
+        use TelemetryPathError::{Character, Dots, Long, Relative, Taken};
         for (path, reason) in [
             ("", Relative),
             ("metrics", Relative),
@@ -145,8 +155,18 @@ mod tests {
             ("/a b", Character),
             ("/é", Character),
             ("/<script>", Character),
+            ("/a//b", Character),
+            ("//metrics", Character),
+            ("/metrics//", Character),
+            ("/", Taken),
+            ("//", Taken),
             ("/healthz", Taken),
+            ("/healthz/", Taken),
             ("/readyz", Taken),
+            ("/readyz//", Taken),
+            ("/.", Dots),
+            ("/./metrics", Dots),
+            ("/metrics/..", Dots),
         ] {
             assert_eq!(path.parse::<TelemetryPath>(), Err(reason), "{path:?}");
         }

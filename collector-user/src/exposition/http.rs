@@ -25,7 +25,7 @@ use super::{
     SnapshotRequest,
     body::MeteredText,
     build::BuildInfo,
-    config::{HEALTH_PATH, READY_PATH, WebConfig},
+    config::{HEALTH_PATH, LANDING_PATH, READY_PATH, WebConfig},
     families::{Rendering, Scrape},
     landing,
     process::ProcessReader,
@@ -66,13 +66,11 @@ impl Web {
 /// GET and HEAD on the paths below; gzip where the client takes it.
 pub(super) fn router(web: Arc<Web>) -> Router {
     let path = web.config.telemetry_path.as_str().to_owned();
-    let mut router =
-        Router::new().route(HEALTH_PATH, get(async || "alive\n")).route(READY_PATH, get(ready));
-    if path != "/" {
-        let page = landing::page(&path, BuildInfo::THIS.version);
-        router = router.route("/", get(async || Html(page)));
-    }
-    router
+    let page = landing::page(&path, BuildInfo::THIS.version);
+    Router::new()
+        .route(LANDING_PATH, get(async || Html(page)))
+        .route(HEALTH_PATH, get(async || "alive\n"))
+        .route(READY_PATH, get(ready))
         .route(&path, get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "404: there is nothing here; see /\n"))
         .method_not_allowed_fallback(async || {

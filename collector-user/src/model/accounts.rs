@@ -97,8 +97,12 @@ impl Accounts {
         &self.cgroups
     }
 
-    /// Takes in a cgroup that was made, or found in the tree. Idempotent.
+    /// Takes in a cgroup that was made, or found in the tree. Idempotent: an id is never
+    /// used twice, so one that is known, dead or alive, stays what it is.
     pub fn created(&mut self, id: u64, path: &str, slot: Option<u32>, seen_ms: u64) {
+        if self.cgroups.get(id).is_some() {
+            return;
+        }
         let path: Arc<str> = path.into();
         let found = deepest_container(&path);
         let container: Option<Arc<str>> = found.as_ref().map(|found| found.root.into());
@@ -134,9 +138,11 @@ impl Accounts {
         }
     }
 
-    /// Notes that the kernel's side has forgotten a cgroup.
+    /// Notes that the kernel's side has forgotten a removed cgroup.
     pub fn forgotten(&mut self, id: u64, now: Moment) {
-        if let Some(cgroup) = self.cgroups.get_mut(id) {
+        if let Some(cgroup) = self.cgroups.get_mut(id)
+            && let Stage::Dying(_) = cgroup.stage
+        {
             cgroup.stage = Stage::Forgotten(now.monotonic_ms);
         }
     }
@@ -230,7 +236,8 @@ impl Accounts {
             .collect();
         for root in over {
             if let Some(account) = self.containers.remove(&root) {
-                self.exited.containers += 1;
+                // One that was never told of had no series that could end.
+                self.exited.containers += u64::from(account.told);
                 self.exited.usage.add(&account.past);
                 self.settle_above(&root, &account.past);
             }
@@ -367,3 +374,6 @@ impl Accounts {
         counts
     }
 }
+
+#[cfg(test)]
+mod tests;

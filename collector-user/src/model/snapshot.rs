@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Everything that one scrape can say about usage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// When it was taken, in ms since the epoch.
     pub taken_at_ms: u64,
@@ -33,7 +33,7 @@ pub struct Snapshot {
 }
 
 /// A container's account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerView {
     /// Cgroup path from the hierarchy's root.
     pub path: Arc<str>,
@@ -50,7 +50,7 @@ pub struct ContainerView {
 }
 
 /// The account of a cgroup that is no container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupView {
     /// Cgroup path from the hierarchy's root.
     pub path: Arc<str>,
@@ -59,7 +59,7 @@ pub struct CgroupView {
 }
 
 /// Roll-up of containers that are gone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exited {
     /// How many series have ended.
     pub containers: u64,

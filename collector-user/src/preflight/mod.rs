@@ -17,10 +17,7 @@ use std::{
     io::{self, Write as _},
 };
 
-use crate::{
-    args::{DockerHost, Paths},
-    exit,
-};
+use crate::{args::Config, exit, source::docker::Endpoint};
 
 /// Width of the column of subjects in a printed report.
 const SUBJECT_WIDTH: usize = 14;
@@ -73,13 +70,18 @@ pub struct Finding {
     pub subject: &'static str,
     /// What was found.
     pub what: String,
-    /// What to do about it; empty if nothing needs to be done.
+    /// What to do about it; empty if nothing needs to be done, or that is told already.
     pub remedy: String,
 }
 
 impl Finding {
     fn fine(subject: &'static str, what: impl Into<String>) -> Self {
         Self { severity: Severity::Fine, subject, what: what.into(), remedy: String::new() }
+    }
+
+    /// For an error that says itself what to do.
+    fn told(severity: Severity, subject: &'static str, what: impl Into<String>) -> Self {
+        Self { severity, subject, what: what.into(), remedy: String::new() }
     }
 
     fn new(
@@ -110,11 +112,12 @@ impl Report {
     /// the report.
     pub fn log(&self) {
         for Finding { severity, subject, what, remedy } in &self.findings {
+            let remedy = Some(remedy.as_str()).filter(|remedy| !remedy.is_empty());
             match severity {
                 Severity::Fine => tracing::debug!(subject, "{what}"),
                 Severity::Warning => tracing::warn!(subject, remedy, "{what}"),
                 Severity::MissingRight | Severity::MissingOnHost => {
-                    tracing::error!(subject, remedy, "missing: {what}");
+                    tracing::error!(subject, remedy, "{what}");
                 }
             }
         }
@@ -167,17 +170,24 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything. Takes milliseconds, or a few seconds if Docker hangs. Runs a
-/// small runtime of its own, so it must not be called from within one.
-pub fn examine(paths: &Paths, docker_host: &DockerHost) -> Report {
+/// Looks at everything that accounting needs; takes milliseconds.
+pub fn examine(config: &Config) -> Report {
+    let paths = &config.paths;
     let release = kernel::release();
     let mut findings = vec![kernel::judge_release(&release), kernel::judge_architecture()];
     findings.push(kernel::judge_btf(&kernel::read_btf(&paths.sysfs)));
     findings.push(kernel::judge_lockdown(&kernel::read_lockdown(&paths.sysfs)));
     findings.extend(rights::judge(&rights::gather(&paths.procfs), kernel::parse_release(&release)));
-    findings.push(cgroups::judge(&cgroups::mounts(&paths.procfs), &paths.cgroupfs));
-    findings.push(docker::judge(docker_host, &docker::probe(docker_host)));
+    findings.push(cgroups::judge(&cgroups::detect(config)));
     Report { findings }
+}
+
+/// Looks whether Docker answers, too: for who asks before the start. The start itself
+/// does not wait for Docker; its source says what is wrong as soon as it knows. Takes a
+/// few seconds if Docker hangs. Runs a small runtime of its own, so it must not be
+/// called from within one.
+pub fn examine_docker(host: &Endpoint) -> Finding {
+    docker::judge(host, &docker::probe(host, docker::PROBE_TIMEOUT))
 }
 
 #[cfg(test)]

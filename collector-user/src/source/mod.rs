@@ -3,6 +3,3 @@
 pub mod cgroupfs;
 pub mod docker;
 pub mod kernel;
-
-#[cfg(test)]
-mod scratch;

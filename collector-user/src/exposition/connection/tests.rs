@@ -98,13 +98,6 @@ async fn the_landing_page_links_the_configured_path() {
 }
 
 #[tokio::test]
-async fn metrics_may_take_the_landing_pages_place() {
-    let path: TelemetryPath = "/".parse().expect("valid");
-    let server = Server::configured(|config| config.telemetry_path = path).await;
-    assert!(server.get("/").await.text().contains("slicemeter_build_info"));
-}
-
-#[tokio::test]
 async fn readiness_follows_the_daemon() {
     let server = Server::start().await;
     let mut client = server.connect().await;

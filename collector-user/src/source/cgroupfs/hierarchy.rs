@@ -115,10 +115,11 @@ pub enum HierarchyError {
     )]
     NothingMounted { mountinfo: PathBuf },
     #[error(
-        "no cgroup hierarchy is mounted on or below {}: give the right place as --path.cgroupfs",
-        prefix.display()
+        "no cgroup hierarchy is mounted on or below {}: give the right place as --path.cgroupfs{}",
+        prefix.display(),
+        like(elsewhere.as_deref())
     )]
-    NothingBelow { prefix: PathBuf },
+    NothingBelow { prefix: PathBuf, elsewhere: Option<PathBuf> },
     #[error(
         "--cgroup.hierarchy=unified, but no cgroup2 is mounted: mount it, e.g. \
          `mount -t cgroup2 none /sys/fs/cgroup/unified`, or leave the choice to \
@@ -132,7 +133,11 @@ pub enum HierarchyError {
     NoCpuacct,
     #[error("the kernel does not tell the number of the {controller} hierarchy (in {})", path.display())]
     NoNumber { controller: &'static str, path: PathBuf },
-    #[error("cannot look at the cgroup mount {}", mount.display())]
+    #[error(
+        "cannot look at the cgroup mount {}: give the place of the host's cgroups as \
+         --path.cgroupfs",
+        mount.display()
+    )]
     Look { mount: PathBuf, source: io::Error },
     #[error(
         "{} is no cgroup mount: give the place of the host's cgroups as --path.cgroupfs",
@@ -148,6 +153,11 @@ pub enum HierarchyError {
     Partial { mount: PathBuf },
 }
 
+/// A mount that is there, as the value to give; nothing if there is none.
+fn like(elsewhere: Option<&Path>) -> String {
+    elsewhere.map_or_else(String::new, |mount| format!("={}", mount.display()))
+}
+
 /// Finds the hierarchy to account by.
 ///
 /// # Errors
@@ -161,7 +171,7 @@ pub fn detect(paths: Paths<'_>, choice: Choice) -> Result<Hierarchy, HierarchyEr
     let available = Available::among(&mounts, paths.cgroupfs);
     let (kind, mount) = available
         .pick(choice, |controller| containers_avoid_unified(paths.procfs, controller))
-        .ok_or_else(|| available.lack(choice, paths.cgroupfs))?;
+        .ok_or_else(|| available.lack(choice, &mounts, paths.cgroupfs))?;
     check_root(&mount)?;
     let hierarchy_id = match kind {
         Kind::Unified => 0,
@@ -221,10 +231,14 @@ impl Available {
     }
 
     /// Why [`Self::pick`] found nothing.
-    fn lack(&self, choice: Choice, prefix: &Path) -> HierarchyError {
+    fn lack(&self, choice: Choice, mounts: &[CgroupMount], prefix: &Path) -> HierarchyError {
         match (choice, self) {
             (_, Self { unified: None, v1: None }) => {
-                HierarchyError::NothingBelow { prefix: prefix.to_owned() }
+                let Self { unified, v1 } = Self::among(mounts, Path::new("/"));
+                HierarchyError::NothingBelow {
+                    prefix: prefix.to_owned(),
+                    elsewhere: unified.or(v1.map(|(_, mount)| mount)),
+                }
             }
             (Choice::Cpuacct, _) => HierarchyError::NoCpuacct,
             (Choice::Unified | Choice::Auto, _) => HierarchyError::NoUnified,

@@ -117,8 +117,18 @@ fn has_vanished(error: &io::Error) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use tempfile::{TempDir, tempdir};
+
     use super::*;
-    use crate::source::scratch::Scratch;
+
+    /// A tree of directories, to stand for cgroups.
+    fn tree(directories: &[&str]) -> TempDir {
+        let tree = tempdir().unwrap();
+        for directory in directories {
+            fs::create_dir_all(tree.path().join(directory)).unwrap();
+        }
+        tree
+    }
 
     fn paths(walk: &Walk) -> Vec<&str> {
         let mut paths: Vec<_> = walk.cgroups.iter().map(|found| found.path.as_str()).collect();
@@ -128,10 +138,8 @@ mod tests {
 
     #[test]
     fn directories_are_found_with_their_inodes_and_links_are_not_followed() {
-        let tree = Scratch::new();
-        let inner = tree.dir("docker/abc/init");
-        tree.dir("system.slice");
-        tree.file("docker/cgroup.procs", "1\n");
+        let tree = tree(&["docker/abc/init", "system.slice"]);
+        fs::write(tree.path().join("docker/cgroup.procs"), "1\n").unwrap();
         symlink(tree.path(), tree.path().join("docker/loop")).unwrap();
         let walk = walk_tree(tree.path(), DEPTH_LIMIT, COUNT_LIMIT);
         assert_eq!(
@@ -140,16 +148,13 @@ mod tests {
         );
         assert_eq!(walk.errors, 0);
         let found = walk.cgroups.iter().find(|found| found.path == "/docker/abc/init").unwrap();
-        assert_eq!(found.id, fs::metadata(&inner).unwrap().ino());
+        assert_eq!(found.id, fs::metadata(tree.path().join("docker/abc/init")).unwrap().ino());
         assert!(found.created_ms.is_some_and(|ms| ms > 1_500_000_000_000));
     }
 
     #[test]
     fn parents_come_before_children() {
-        let tree = Scratch::new();
-        tree.dir("a/b/c/d");
-        tree.dir("a/b2/c");
-        tree.dir("e/f");
+        let tree = tree(&["a/b/c/d", "a/b2/c", "e/f"]);
         let walk = walk_tree(tree.path(), DEPTH_LIMIT, COUNT_LIMIT);
         assert_eq!(walk.cgroups.len(), 9);
         assert_eq!(walk.cgroups[0].path, "/");
@@ -162,9 +167,7 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_the_depth_limit_is_counted() {
-        let tree = Scratch::new();
-        tree.dir("a/b/c/d");
-        tree.dir("a/b/c2");
+        let tree = tree(&["a/b/c/d", "a/b/c2"]);
         let walk = walk_tree(tree.path(), 2, COUNT_LIMIT);
         assert_eq!(paths(&walk), ["/", "/a", "/a/b"]);
         assert_eq!(walk.errors, 2);
@@ -172,10 +175,7 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_count_limit_is_counted() {
-        let tree = Scratch::new();
-        for name in ["a", "b", "c", "d", "e"] {
-            tree.dir(name);
-        }
+        let tree = tree(&["a", "b", "c", "d", "e"]);
         let walk = walk_tree(tree.path(), DEPTH_LIMIT, 4);
         assert_eq!(walk.cgroups.len(), 4);
         assert_eq!(walk.errors, 2);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_has_vanished_is_no_error_unless_it_is_the_root() {
-        let tree = Scratch::new();
+        let tree = tree(&[]);
         let gone = tree.path().join("gone");
         assert_eq!(children(&gone), (Vec::new(), 0));
         assert_eq!(walk_tree(&gone, 4, 4), Walk { cgroups: Vec::new(), errors: 1 });
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_root_that_is_no_directory_is_an_error() {
-        let tree = Scratch::new();
-        tree.file("file", "");
+        let tree = tree(&[]);
+        fs::write(tree.path().join("file"), "").unwrap();
         assert_eq!(walk_tree(&tree.path().join("file"), 4, 4).errors, 1);
     }
 }

@@ -3,47 +3,102 @@
 //! Owns the address, the client made for it, the limit on each call, and what to
 //! tell people when it does not work. It must not know what is asked of the daemon.
 
-use std::{error::Error, fmt, future::Future, io, path::PathBuf, time::Duration};
+use std::{error::Error, fmt, future::Future, io, path::PathBuf, str::FromStr, time::Duration};
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as ClientError};
-use hyper::Uri;
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
 
-/// Where Docker listens unless told otherwise.
-const DEFAULT_PATH: &str = "/var/run/docker.sock";
+use crate::authority::{AuthorityError, Host, split_port};
 
-/// Docker's port for plain HTTP.
+/// Where Docker listens unless told otherwise.
+pub const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
+
+/// Docker's port for plain HTTP, where the address names none: as `docker` has it.
 const DEFAULT_PORT: u16 = 2375;
+
+/// Longest path of a Unix socket in bytes: `sun_path` less its NUL (unix(7)).
+const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// The client's own limit on a response's head, a year: [`Daemon::call`] limits the
 /// calls, and the event stream may rightly be silent for ever.
 const CLIENT_TIMEOUT_S: u64 = 365 * 24 * 3600;
 
-/// Where a Docker daemon (or Podman's service, which speaks the same) listens.
+/// Where a Docker daemon (or Podman's service, which speaks the same) listens: what
+/// `--docker.host` and `DOCKER_HOST` give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A Unix socket.
+    /// A Unix socket, by its absolute path.
     Unix(PathBuf),
     /// Plain HTTP.
     Tcp {
-        /// Name or address; an IPv6 address in brackets.
-        host: String,
-        /// Port.
+        /// Name or address.
+        host: Host,
+        /// Port, not 0.
         port: u16,
     },
 }
 
-/// What is wrong with an address.
+/// What is wrong with an address of Docker's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Docker's address `{host}` {problem}: give unix:///PATH, tcp://HOST:PORT or http://HOST:PORT"
-)]
-pub struct EndpointError {
-    host: String,
-    problem: &'static str,
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum EndpointError {
+    #[error("it needs a scheme: unix:///var/run/docker.sock, tcp://HOST:PORT or http://HOST:PORT")]
+    NoScheme,
+    #[error(
+        "{scheme}:// is not supported (TLS and ssh are not spoken here): use the Unix socket, or \
+         a proxy on this host that speaks plain HTTP"
+    )]
+    Encrypted { scheme: String },
+    #[error("the scheme {scheme}:// is not supported: use unix, tcp or http")]
+    UnknownScheme { scheme: String },
+    #[error("the socket's path must be absolute, as in unix:///var/run/docker.sock")]
+    RelativePath,
+    #[error("a socket's path has at most {SOCKET_PATH_MAX_BYTES} bytes")]
+    LongPath,
+    #[error("only a host and a port may follow the scheme, as in tcp://127.0.0.1:2375")]
+    MoreThanHost,
+    #[error("it needs a host, as in tcp://127.0.0.1:2375")]
+    NoHost,
+    #[error("port 0 can't be connected to")]
+    PortZero,
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Reads an address as `DOCKER_HOST` has it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::NoScheme)?;
+        match scheme {
+            "unix" if !rest.starts_with('/') => Err(EndpointError::RelativePath),
+            "unix" if rest.len() > SOCKET_PATH_MAX_BYTES => Err(EndpointError::LongPath),
+            "unix" => Ok(Self::Unix(rest.into())),
+            "tcp" | "http" => tcp(rest),
+            "https" | "ssh" => Err(EndpointError::Encrypted { scheme: scheme.to_owned() }),
+            _ => Err(EndpointError::UnknownScheme { scheme: scheme.to_owned() }),
+        }
+    }
+}
+
+fn tcp(rest: &str) -> Result<Endpoint, EndpointError> {
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#', '@']) {
+        return Err(EndpointError::MoreThanHost);
+    }
+    let (host, port) = split_port(authority)?;
+    if host.is_empty() {
+        return Err(EndpointError::NoHost);
+    }
+    let host = host.parse()?;
+    match port.unwrap_or(DEFAULT_PORT) {
+        0 => Err(EndpointError::PortZero),
+        port => Ok(Endpoint::Tcp { host, port }),
+    }
 }
 
 /// Why Docker can't be asked.
@@ -53,7 +108,8 @@ pub enum DockerError {
     #[error("{endpoint} does not exist (is Docker running, is --docker.host right?)")]
     Missing { endpoint: Endpoint },
     #[error(
-        "cannot open {endpoint}: permission denied: run as root or add the user to group docker"
+        "{endpoint} may not be opened: run as root, or let the user be in the socket's group \
+         (sudo usermod -aG docker USER; in a systemd unit: SupplementaryGroups=docker)"
     )]
     Denied { endpoint: Endpoint },
     #[error("nobody listens on {endpoint} (is Docker running, is --docker.host right?)")]
@@ -69,46 +125,18 @@ pub enum DockerError {
 }
 
 impl Endpoint {
-    /// Reads an address as `DOCKER_HOST` has it; an empty one is Docker's default.
-    ///
-    /// # Errors
-    /// When the scheme is none of `unix`, `tcp`, `http`, or the rest does not fit it.
-    pub fn parse(host: &str) -> Result<Self, EndpointError> {
-        let fails = |problem| Err(EndpointError { host: host.to_owned(), problem });
-        if host.is_empty() {
-            return Ok(Self::Unix(PathBuf::from(DEFAULT_PATH)));
-        }
-        let Some((scheme, rest)) = host.split_once("://") else { return fails("has no scheme") };
-        match scheme {
-            "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
-            "unix" => fails("is not absolute"),
-            "tcp" | "http" => {
-                let Ok(uri) = host.parse::<Uri>() else { return fails("can't be read") };
-                let (name, port) = (uri.host().unwrap_or_default(), uri.port_u16());
-                let has_path = uri.path().len() > 1 || uri.query().is_some();
-                match rest.strip_prefix(name) {
-                    _ if name.is_empty() => fails("has no host"),
-                    None => fails("has a user name"),
-                    Some(_) if has_path => fails("has a path"),
-                    Some(more) if more.starts_with(':') && port.is_none() => {
-                        fails("has a bad port")
-                    }
-                    Some(_) => {
-                        Ok(Self::Tcp { host: name.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
-                    }
-                }
-            }
-            "https" | "ssh" => fails("needs TLS or ssh, which this program does not speak"),
-            _ => fails("has an unknown scheme"),
-        }
-    }
-
-    /// Whether a daemon answers there: connects and asks for a ping.
+    /// Whether a daemon answers there, and as what: connects and asks for its version.
     ///
     /// # Errors
     /// When it does not, each within `limit`.
-    pub async fn check(&self, limit: Duration) -> Result<(), DockerError> {
-        self.connect(limit).await?.ping().await
+    pub async fn version(&self, limit: Duration) -> Result<EngineVersion, DockerError> {
+        let daemon = self.connect(limit).await?;
+        let answer = daemon.call("a question for its version", daemon.docker.version()).await?;
+        let unknown = || "unknown".to_owned();
+        Ok(EngineVersion {
+            engine: answer.version.unwrap_or_else(unknown),
+            api: answer.api_version.unwrap_or_else(unknown),
+        })
     }
 
     /// Connects once, for an error that tells what is wrong (the client's own does
@@ -117,9 +145,11 @@ impl Endpoint {
         let attempt = async {
             match self {
                 Self::Unix(path) => UnixStream::connect(path).await.map(drop),
-                Self::Tcp { host, port } => {
-                    let name = host.trim_matches(['[', ']']);
-                    TcpStream::connect((name, *port)).await.map(drop)
+                Self::Tcp { host: Host::Ip(ip), port } => {
+                    TcpStream::connect((*ip, *port)).await.map(drop)
+                }
+                Self::Tcp { host: Host::Name(name), port } => {
+                    TcpStream::connect((name.as_str(), *port)).await.map(drop)
                 }
             }
         };
@@ -184,6 +214,15 @@ impl fmt::Display for Endpoint {
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
         }
     }
+}
+
+/// What a daemon says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineVersion {
+    /// The daemon's version.
+    pub engine: String,
+    /// Newest version of the API that it speaks.
+    pub api: String,
 }
 
 /// A daemon that could be connected to.
@@ -259,52 +298,79 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn addresses_are_read_as_docker_host_has_them() {
-        for (host, address) in [
-            ("", "unix:///var/run/docker.sock"),
+        for (text, shown) in [
+            (DEFAULT_ENDPOINT, "unix:///var/run/docker.sock"),
             ("unix:///run/user/1000/docker.sock", "unix:///run/user/1000/docker.sock"),
             ("tcp://127.0.0.1:2376", "tcp://127.0.0.1:2376"),
             ("tcp://127.0.0.1", "tcp://127.0.0.1:2375"),
             ("http://docker:80/", "tcp://docker:80"),
             ("tcp://[::1]:2375", "tcp://[::1]:2375"),
+            ("tcp://[::1]", "tcp://[::1]:2375"),
         ] {
-            assert_eq!(Endpoint::parse(host).unwrap().to_string(), address, "{host}");
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown, "{text}");
         }
     }
 
     #[test]
     fn bad_addresses_are_refused_with_what_to_give() {
-        for (host, problem) in [
-            ("/var/run/docker.sock", "no scheme"),
-            ("unix://docker.sock", "not absolute"),
-            ("unix://", "not absolute"),
-            ("tcp://", "can't be read"),
-            ("tcp://:2375", "no host"),
-            ("tcp://host:99999", "bad port"),
-            ("tcp://host:1/path", "path"),
-            ("tcp://user@host:1", "user name"),
-            ("https://host", "TLS"),
-            ("ssh://host", "ssh"),
-            ("npipe:////./pipe/docker_engine", "unknown scheme"),
+        let longest = format!("unix:///{}", "a".repeat(SOCKET_PATH_MAX_BYTES - 1));
+        longest.parse::<Endpoint>().unwrap();
+        let too_long = format!("{longest}a");
+        for (text, reason) in [
+            ("", "needs a scheme: unix:///"),
+            ("/var/run/docker.sock", "needs a scheme"),
+            ("unix://docker.sock", "must be absolute"),
+            ("unix://", "must be absolute"),
+            (&too_long, "at most 107 bytes"),
+            ("tcp://", "needs a host"),
+            ("tcp://:2375", "needs a host"),
+            ("tcp://host:99999", "\"99999\" is no port"),
+            ("tcp://host:0", "port 0"),
+            ("tcp://::1:2375", "needs brackets"),
+            ("tcp://[::g]:2375", "no IPv6 address"),
+            ("tcp://300.0.0.1", "neither an IP address nor a host name"),
+            ("tcp://host:1/path", "only a host and a port"),
+            ("tcp://user@host:1", "only a host and a port"),
+            ("https://host", "https:// is not supported (TLS"),
+            ("ssh://host", "ssh:// is not supported"),
+            ("npipe:////./pipe/docker_engine", "npipe:// is not supported: use unix, tcp or http"),
         ] {
-            let error = Endpoint::parse(host).expect_err(host).to_string();
-            assert!(error.contains(problem) && error.contains("unix:///PATH"), "{error}");
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_parses_to_the_same(text in "(tcp|http|unix)://[a-z/\\[\\]:.0-9]{1,20}") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,40}") {
+            let _ = text.parse::<Endpoint>();
         }
     }
 
     #[test]
     fn connection_errors_say_what_to_do() {
-        let endpoint = Endpoint::parse("").unwrap();
+        let endpoint: Endpoint = DEFAULT_ENDPOINT.parse().unwrap();
         let explain = |kind: io::ErrorKind| {
             endpoint.unreachable(io::Error::from(kind), Duration::from_secs(5)).to_string()
         };
         assert_eq!(
             explain(io::ErrorKind::PermissionDenied),
-            "cannot open unix:///var/run/docker.sock: permission denied: run as root or add the \
-             user to group docker"
+            "unix:///var/run/docker.sock may not be opened: run as root, or let the user be in \
+             the socket's group (sudo usermod -aG docker USER; in a systemd unit: \
+             SupplementaryGroups=docker)"
         );
         assert!(explain(io::ErrorKind::NotFound).contains("does not exist"));
         assert!(explain(io::ErrorKind::ConnectionRefused).contains("nobody listens"));

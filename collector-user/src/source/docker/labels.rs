@@ -2,7 +2,17 @@
 //!
 //! Owns the allow-list and the limits on what it lets through. Pure.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
+
+/// Most entries of an allow-list: each is looked at for every label of every container.
+const PATTERNS_LIMIT: usize = 64;
+
+/// Longest entry in bytes; Docker's conventions and Kubernetes (63 plus a prefix of
+/// 253) stay below.
+const PATTERN_LIMIT_BYTES: usize = 320;
 
 /// Most labels taken from one container: each is a label on every series it has.
 const LABELS_LIMIT: usize = 32;
@@ -11,11 +21,12 @@ const LABELS_LIMIT: usize = 32;
 /// the longest thing of use, and this is the kernel's `PATH_MAX`.
 const VALUE_LIMIT_BYTES: usize = 4096;
 
-/// An allow-list of label names; a trailing `*` stands for any ending.
+/// An allow-list of label names; a trailing `*` stands for any ending. What is given
+/// twice is in it once, in an order of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LabelFilter(Vec<Pattern>);
+pub struct LabelFilter(BTreeSet<Pattern>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Pattern {
     Name(String),
     Prefix(String),
@@ -23,28 +34,53 @@ enum Pattern {
 
 /// What is wrong with an allow-list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pattern}` has a `*` that is not at its end; only names and `prefix*` can be given")]
-pub struct LabelFilterError {
-    pattern: String,
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum LabelFilterError {
+    #[error("an entry of the list is empty: separate names by single commas")]
+    Empty,
+    #[error("in {0:?}, a * may only stand once, at the end")]
+    Star(String),
+    #[error("an entry has at most {PATTERN_LIMIT_BYTES} bytes")]
+    Long,
+    #[error("the list has at most {PATTERNS_LIMIT} entries")]
+    Many,
 }
 
 impl FromStr for LabelFilter {
     type Err = LabelFilterError;
 
-    /// Reads a list of names and `prefix*`es, separated by commas. Blanks around
-    /// them and empty ones are left out; an empty list takes no label.
+    /// Reads a list of names and `prefix*`es, separated by commas, with or without
+    /// blanks around them; an empty list takes no label.
     fn from_str(list: &str) -> Result<Self, Self::Err> {
-        let pattern = |text: &str| {
-            let (name, starred) =
-                text.strip_suffix('*').map_or((text, false), |prefix| (prefix, true));
-            if name.contains('*') {
-                return Err(LabelFilterError { pattern: text.to_owned() });
-            }
-            let name = name.to_owned();
-            Ok(if starred { Pattern::Prefix(name) } else { Pattern::Name(name) })
-        };
-        let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
-        texts.map(pattern).collect::<Result<_, _>>().map(Self)
+        if list.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let patterns: BTreeSet<_> =
+            list.split(',').map(|entry| entry.trim().parse()).collect::<Result<_, _>>()?;
+        if patterns.len() > PATTERNS_LIMIT {
+            return Err(LabelFilterError::Many);
+        }
+        Ok(Self(patterns))
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = LabelFilterError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let prefix = text.strip_suffix('*');
+        let name = prefix.unwrap_or(text);
+        if text.is_empty() {
+            Err(LabelFilterError::Empty)
+        } else if name.contains('*') {
+            Err(LabelFilterError::Star(text.to_owned()))
+        } else if text.len() > PATTERN_LIMIT_BYTES {
+            Err(LabelFilterError::Long)
+        } else if prefix.is_some() {
+            Ok(Self::Prefix(name.to_owned()))
+        } else {
+            Ok(Self::Name(name.to_owned()))
+        }
     }
 }
 
@@ -86,7 +122,7 @@ mod tests {
 
     #[test]
     fn names_and_prefixes_are_allowed_and_nothing_else() {
-        let filter = filter(" com.docker.compose.project, ,io.kubernetes.*,");
+        let filter = filter(" com.docker.compose.project, io.kubernetes.* ");
         for allowed in ["com.docker.compose.project", "io.kubernetes.", "io.kubernetes.pod.uid"] {
             assert!(filter.allows(allowed), "{allowed}");
         }
@@ -104,11 +140,23 @@ mod tests {
     }
 
     #[test]
-    fn a_star_elsewhere_is_refused_by_name() {
-        for pattern in ["a*b", "*a", "a**", "*a*"] {
+    fn a_list_is_a_set_with_limits() {
+        use LabelFilterError::{Empty, Long, Many, Star};
+        assert_eq!(filter("b,*,b, a"), filter("*,a,b"));
+        for pattern in ["a*b", "*a", "a**", "*a*", "**"] {
             let error = format!("x,{pattern},y*").parse::<LabelFilter>().unwrap_err();
-            assert!(error.to_string().contains(&format!("`{pattern}`")), "{error}");
+            assert_eq!(error, Star(pattern.to_owned()));
         }
+        for list in [",", "a,,b", "a, ,b", "a,"] {
+            assert_eq!(list.parse::<LabelFilter>(), Err(Empty), "{list:?}");
+        }
+        let name = "a".repeat(PATTERN_LIMIT_BYTES);
+        assert!(filter(&name).allows(&name));
+        assert_eq!(format!("{name}*").parse::<LabelFilter>(), Err(Long));
+        let names: Vec<_> = (0..PATTERNS_LIMIT).map(|n| n.to_string()).collect();
+        let names = names.join(",");
+        assert_eq!(filter(&format!("{names},0")).0.len(), PATTERNS_LIMIT);
+        assert_eq!(format!("{names},x").parse::<LabelFilter>(), Err(Many));
     }
 
     #[test]

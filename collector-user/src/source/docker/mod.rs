@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 pub use self::{
-    endpoint::{DockerError, Endpoint, EndpointError},
+    endpoint::{DEFAULT_ENDPOINT, DockerError, Endpoint, EndpointError, EngineVersion},
     labels::{LabelFilter, LabelFilterError},
 };
 use self::{
@@ -43,10 +43,10 @@ const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 
 /// How to reach Docker, and what to take from it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerConfig {
-    /// Address as in `DOCKER_HOST` (see [`Endpoint::parse`]).
-    pub host: String,
+    /// Where it listens.
+    pub host: Endpoint,
     /// Limit for each call; also how long a connection may take.
     pub timeout: Duration,
     /// Labels to take.
@@ -64,28 +64,15 @@ pub async fn run(
     updates: mpsc::Sender<DockerUpdate>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let work = async {
-        match Endpoint::parse(&config.host) {
-            Ok(endpoint) => keep_connected(config, endpoint, updates).await,
-            // Checked with the other arguments; here only for who comes without.
-            Err(error) => {
-                let _ = updates.send(DockerUpdate::Down(error.to_string())).await;
-            }
-        }
-    };
     tokio::select! {
         _ = shutdown.wait_for(|stop| *stop) => {}
-        () = work => {}
+        () = keep_connected(config, updates) => {}
     }
 }
 
-async fn keep_connected(
-    config: DockerConfig,
-    endpoint: Endpoint,
-    updates: mpsc::Sender<DockerUpdate>,
-) {
-    let DockerConfig { host: _, timeout, labels } = config;
-    let mut session = Session::new(endpoint, timeout, updates.clone(), Known::new(labels));
+async fn keep_connected(config: DockerConfig, updates: mpsc::Sender<DockerUpdate>) {
+    let DockerConfig { host, timeout, labels } = config;
+    let mut session = Session::new(host, timeout, updates.clone(), Known::new(labels));
     let mut back_off = BackOff::default();
     let mut last_told: Option<String> = None;
     loop {

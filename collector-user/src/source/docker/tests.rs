@@ -13,10 +13,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::*;
-use crate::{
-    model::container::{ContainerId, ContainerMeta},
-    source::scratch::Scratch,
-};
+use crate::model::container::{ContainerId, ContainerMeta};
 
 /// Limit for each call in these tests; long enough for a busy machine to answer.
 const LIMIT: Duration = Duration::from_millis(800);
@@ -50,7 +47,10 @@ enum Then {
 
 /// Serves a Unix socket from a thread of its own for as long as the test process
 /// lives; `answer` is given the path and query asked for.
-fn serve(scratch: &Scratch, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> PathBuf {
+fn serve(
+    scratch: &tempfile::TempDir,
+    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+) -> PathBuf {
     let path = scratch.path().join("docker.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let answer = Arc::new(answer);
@@ -120,7 +120,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(host: String) -> Self {
+    fn start(host: Endpoint) -> Self {
         let (sender, updates) = mpsc::channel(64);
         let (stop, shutdown) = watch::channel(false);
         let config = DockerConfig { host, timeout: LIMIT, labels: "keep".parse().unwrap() };
@@ -160,7 +160,7 @@ fn seen(name: &str, image: &str, started_at_ms: Option<u64>) -> (ContainerId, Co
 
 #[tokio::test]
 async fn a_daemon_is_listed_then_inspected_and_its_events_count_after_the_list() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let path = serve(&scratch, move |path| {
@@ -181,7 +181,7 @@ async fn a_daemon_is_listed_then_inspected_and_its_events_count_after_the_list()
             Answer::Json("OK".to_owned())
         }
     });
-    let mut watched = Watched::start(format!("unix://{}", path.display()));
+    let mut watched = Watched::start(Endpoint::Unix(path));
     let listed = DockerUpdate::Listed(vec![seen("web", "sha256:00", None)]);
     assert_eq!(watched.next().await, listed);
     let (id, renamed) = seen("shop", "busybox:1", None);
@@ -199,7 +199,7 @@ async fn a_daemon_is_listed_then_inspected_and_its_events_count_after_the_list()
 
 #[tokio::test]
 async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = serve(&scratch, |path| {
         if path.starts_with("/events?") {
             let life = [("create", 5_000), ("start", 5_020), ("destroy", 5_070)];
@@ -211,7 +211,7 @@ async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
             Answer::NotFound
         }
     });
-    let mut watched = Watched::start(format!("unix://{}", path.display()));
+    let mut watched = Watched::start(Endpoint::Unix(path));
     assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
     let (id, created) = seen("flash", "busybox:1", None);
     assert_eq!(watched.next().await, DockerUpdate::Seen(id, created));
@@ -223,10 +223,10 @@ async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
 
 #[tokio::test]
 async fn a_daemon_that_accepts_and_never_answers_is_told_of_once() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = serve(&scratch, |_| Answer::Silence);
     let begun = Instant::now();
-    let mut watched = Watched::start(format!("unix://{}", path.display()));
+    let mut watched = Watched::start(Endpoint::Unix(path));
     let reason = watched.next_reason().await;
     assert!(begun.elapsed() < LIMIT * 3, "{:?}", begun.elapsed());
     assert!(reason.contains("hangs: no answer to a list of containers within 800ms"), "{reason}");
@@ -237,13 +237,13 @@ async fn a_daemon_that_accepts_and_never_answers_is_told_of_once() {
 
 #[tokio::test]
 async fn a_daemon_that_stops_answering_later_is_found_out_by_pings() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = serve(&scratch, |path| match path.split(['?', '/']).nth(1) {
         Some("events") => Answer::Events { lines: Vec::new(), then: Then::Stays },
         Some("containers") => Answer::Json("[]".to_owned()),
         _ => Answer::Silence,
     });
-    let mut watched = Watched::start(format!("unix://{}", path.display()));
+    let mut watched = Watched::start(Endpoint::Unix(path));
     assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
     let reason = watched.next_reason().await;
     assert!(reason.contains("no answer to a ping"), "{reason}");
@@ -252,7 +252,7 @@ async fn a_daemon_that_stops_answering_later_is_found_out_by_pings() {
 
 #[tokio::test]
 async fn a_daemon_that_ends_its_stream_is_listed_again() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let endings = Mutex::new([Then::Ends, Then::Breaks].into_iter().cycle());
     let path = serve(&scratch, move |path| match path.split(['?', '/']).nth(1) {
         Some("events") => {
@@ -264,7 +264,7 @@ async fn a_daemon_that_ends_its_stream_is_listed_again() {
         Some("containers") => Answer::Json("[]".to_owned()),
         _ => Answer::Json("OK".to_owned()),
     });
-    let mut watched = Watched::start(format!("unix://{}", path.display()));
+    let mut watched = Watched::start(Endpoint::Unix(path));
     for _ in 0..2 {
         assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
         let reason = watched.next_reason().await;
@@ -275,9 +275,8 @@ async fn a_daemon_that_ends_its_stream_is_listed_again() {
 
 #[tokio::test]
 async fn an_absent_daemon_is_told_of_once_and_found_when_it_comes() {
-    let scratch = Scratch::new();
-    let host = format!("unix://{}", scratch.path().join("docker.sock").display());
-    let mut watched = Watched::start(host);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(Endpoint::Unix(scratch.path().join("docker.sock")));
     let reason = watched.next_reason().await;
     assert!(reason.contains("does not exist"), "{reason}");
     assert!(watched.is_silent_for(BACK_OFF_MIN + LIMIT).await);
@@ -291,11 +290,10 @@ async fn an_absent_daemon_is_told_of_once_and_found_when_it_comes() {
 
 #[tokio::test]
 async fn a_socket_left_behind_is_told_apart_from_a_missing_one() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("docker.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let endpoint = Endpoint::parse(&format!("unix://{}", path.display())).unwrap();
-    let error = endpoint.check(LIMIT).await.unwrap_err();
+    let error = Endpoint::Unix(path).version(LIMIT).await.unwrap_err();
     assert!(matches!(error, DockerError::Refused { .. }), "{error}");
 }
 
@@ -306,36 +304,27 @@ async fn a_daemon_is_reached_over_tcp_and_its_refusal_told() {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             converse(stream, &|path| match path {
-                "/_ping" => Answer::Json("OK".to_owned()),
+                "/version" => Answer::Json(r#"{"Version":"20.10.24"}"#.to_owned()),
                 _ => Answer::NotFound,
             });
         }
     });
-    let host = format!("tcp://127.0.0.1:{port}");
-    Endpoint::parse(&host).unwrap().check(LIMIT).await.unwrap();
-    let mut watched = Watched::start(host);
+    let endpoint: Endpoint = format!("tcp://127.0.0.1:{port}").parse().unwrap();
+    let version = endpoint.version(LIMIT).await.unwrap();
+    assert_eq!((version.engine.as_str(), version.api.as_str()), ("20.10.24", "unknown"));
+    let mut watched = Watched::start(endpoint);
     let reason = watched.next_reason().await;
     assert!(reason.contains("404") && reason.contains("no such container"), "{reason}");
     watched.stop().await;
 }
 
 #[tokio::test]
-async fn a_bad_address_is_told_and_ends_the_source() {
-    let mut watched = Watched::start("ftp://host".to_owned());
-    let reason = watched.next_reason().await;
-    assert!(reason.contains("`ftp://host`"), "{reason}");
-    timeout(PATIENCE, watched.task).await.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn the_source_ends_when_nobody_listens() {
-    let scratch = Scratch::new();
-    let mut watched = Watched::start(format!("unix://{}/none", scratch.path().display()));
-    watched.next_reason().await;
-    let Watched { updates, stop: _stop, task } = Watched::start("ftp://host".to_owned());
+    let scratch = tempfile::tempdir().unwrap();
+    let missing = Endpoint::Unix(scratch.path().join("none"));
+    let Watched { updates, stop: _stop, task } = Watched::start(missing);
     drop(updates);
     timeout(PATIENCE, task).await.unwrap().unwrap();
-    watched.stop().await;
 }
 
 #[test]

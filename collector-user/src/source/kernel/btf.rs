@@ -225,7 +225,7 @@ impl Btf {
             let found = self.get(id)?;
             match found.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = found.reference as usize
+                    id = found.reference as usize;
                 }
                 _ => return Some(id),
             }

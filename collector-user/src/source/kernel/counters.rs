@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use collector_ebpf::{BUCKETS, CpuState, Histograms, Totals, cell};
+use collector_ebpf::{BUCKETS, Counters as Cell, CpuState, cell};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::mapped::MappedArray;
@@ -19,8 +19,7 @@ const MAX_READS: u32 = 64;
 /// The mmapped counters of all CPUs.
 pub struct Counters {
     pub(super) cpus: MappedArray<CpuState<AtomicU64>>,
-    pub(super) totals: MappedArray<Totals<AtomicU64>>,
-    pub(super) histograms: MappedArray<Histograms<AtomicU64>>,
+    pub(super) cells: MappedArray<Cell<AtomicU64>>,
     /// Slots of each CPU, reserved ones included.
     pub(super) slots: u32,
     /// Readers' own tallies.
@@ -110,17 +109,24 @@ impl Counters {
     /// Zeroes a slot's cells on every CPU. Only for a slot that no cgroup owns.
     pub(super) fn clear(&self, slot: u32) {
         for (cpu, _) in (0..).zip(self.cpus.records()) {
-            let index = cell(cpu, self.slots, slot) as usize;
-            let Totals { runtime_ns, wait_ns, voluntary, involuntary } =
-                &self.totals.records()[index];
-            for word in [runtime_ns, wait_ns, voluntary, involuntary] {
-                word.store(0, Ordering::Relaxed);
-            }
-            let Histograms { slice, wait } = &self.histograms.records()[index];
-            for word in slice.iter().chain(wait) {
+            let Cell { runtime_ns, wait_ns, voluntary, involuntary, slices, waits } =
+                self.cell(cpu, slot);
+            let words = [runtime_ns, wait_ns, voluntary, involuntary];
+            for word in words.into_iter().chain(slices).chain(waits) {
                 word.store(0, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Voids every CPU's cache of slots.
+    pub(super) fn void_caches(&self) {
+        for cpu in self.cpus.records() {
+            cpu.epoch.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn cell(&self, cpu: u32, slot: u32) -> &Cell<AtomicU64> {
+        &self.cells.records()[cell(cpu, self.slots, slot) as usize]
     }
 
     /// The slice in flight on a CPU and the closed runtime that goes with it, and how
@@ -133,11 +139,8 @@ impl Counters {
             let offset_ns = state.clock_offset_ns.load(Ordering::Relaxed);
             // The idle task's is no index, nor need be what is read in mid-write.
             let slot = u32::try_from(slot).ok().filter(|&slot| slot < self.slots);
-            let closed_ns = slot.map_or(0, |slot| {
-                self.totals.records()[cell(cpu, self.slots, slot) as usize]
-                    .runtime_ns
-                    .load(Ordering::Relaxed)
-            });
+            let closed_ns =
+                slot.map_or(0, |slot| self.cell(cpu, slot).runtime_ns.load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             let consistent =
                 before.is_multiple_of(2) && state.sequence.load(Ordering::Relaxed) == before;
@@ -158,9 +161,8 @@ impl Reading<'_> {
     pub fn usage(&self, slot: u32) -> Usage {
         let mut usage = Usage::default();
         for (cpu, _) in (0..).zip(self.counters.cpus.records()) {
-            let index = cell(cpu, self.counters.slots, slot) as usize;
-            let totals = &self.counters.totals.records()[index];
-            let closed_ns = totals.runtime_ns.load(Ordering::Relaxed);
+            let cell = self.counters.cell(cpu, slot);
+            let closed_ns = cell.runtime_ns.load(Ordering::Relaxed);
             usage.slices.sum_ns += closed_ns;
             // The total goes with the slice that was seen in flight: a slice that was
             // closed since then would be counted twice.
@@ -169,12 +171,11 @@ impl Reading<'_> {
                 .iter()
                 .find(|slice| slice.cpu == cpu && slice.slot == Some(slot))
                 .map_or(closed_ns, |slice| slice.closed_ns + slice.length_ns);
-            usage.waits.sum_ns += totals.wait_ns.load(Ordering::Relaxed);
-            usage.voluntary += totals.voluntary.load(Ordering::Relaxed);
-            usage.involuntary += totals.involuntary.load(Ordering::Relaxed);
-            let histograms = &self.counters.histograms.records()[index];
-            add_buckets(&mut usage.slices, &histograms.slice);
-            add_buckets(&mut usage.waits, &histograms.wait);
+            usage.waits.sum_ns += cell.wait_ns.load(Ordering::Relaxed);
+            usage.voluntary += cell.voluntary.load(Ordering::Relaxed);
+            usage.involuntary += cell.involuntary.load(Ordering::Relaxed);
+            add_buckets(&mut usage.slices, &cell.slices);
+            add_buckets(&mut usage.waits, &cell.waits);
         }
         usage
     }

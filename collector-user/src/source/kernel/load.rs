@@ -61,8 +61,7 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
     let mut kernel = Kernel {
         counters: Counters {
             cpus: mapped(&ebpf, "CPUS", cpus)?,
-            totals: mapped(&ebpf, "TOTALS", cells)?,
-            histograms: mapped(&ebpf, "HISTOGRAMS", cells)?,
+            cells: mapped(&ebpf, "COUNTERS", cells)?,
             slots,
             retries: 0,
             failures: 0,
@@ -70,7 +69,6 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
         slots: Slots {
             ids: take::<HashMap<MapData, u64, u32>>(&mut ebpf, "CGROUP_SLOTS")?,
             free: take::<Queue<MapData, u32>>(&mut ebpf, "FREE_SLOTS")?,
-            control: mapped(&ebpf, "CONTROL", 1)?,
         },
         events: waitable(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?, "EVENTS")?,
         log,
@@ -131,8 +129,7 @@ fn verify(
         .override_global("SLOTS", &slots_global, true)
         .override_global("AYA_LOG_LEVEL", &log_level, true)
         .map_max_entries("CPUS", cpu_records)
-        .map_max_entries("TOTALS", cells)
-        .map_max_entries("HISTOGRAMS", cells)
+        .map_max_entries("COUNTERS", cells)
         .map_max_entries("CGROUP_SLOTS", slots + OVERFLOW_CGROUPS)
         .map_max_entries("FREE_SLOTS", slots);
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;

@@ -5,7 +5,7 @@
 
 use std::{io, marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU64};
 
-use collector_ebpf::{Control, CpuState, Histograms, Totals};
+use collector_ebpf::{Counters, CpuState};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::AsRawFd;
 
@@ -17,14 +17,10 @@ use rustix::fd::AsRawFd;
 /// one access on both sides, so no value is ever torn.
 pub(super) unsafe trait Record {}
 
-// SAFETY: `repr(C)`, four words.
-unsafe impl Record for Totals<AtomicU64> {}
-// SAFETY: `repr(C)`, two arrays of words.
-unsafe impl Record for Histograms<AtomicU64> {}
+// SAFETY: `repr(C)`, words and arrays of words.
+unsafe impl Record for Counters<AtomicU64> {}
 // SAFETY: `repr(C)`, words only, aligned to 64 bytes on both sides.
 unsafe impl Record for CpuState<AtomicU64> {}
-// SAFETY: `repr(C)`, one word.
-unsafe impl Record for Control<AtomicU64> {}
 
 /// The records of an mmapped array.
 pub(super) struct MappedArray<T> {

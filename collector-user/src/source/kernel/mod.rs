@@ -83,6 +83,17 @@ impl Kernel {
         self.counters.is_running(slot)
     }
 
+    /// Forgets a cgroup: slices of its last tasks are unattributed from now on, and no
+    /// CPU's cache leads to its slot any more.
+    ///
+    /// # Errors
+    /// The kernel refuses, or never knew the id.
+    pub fn forget(&mut self, id: u64) -> Result<(), MapError> {
+        let forgotten = self.slots.forget(id);
+        self.counters.void_caches();
+        forgotten
+    }
+
     /// Clears a slot that nobody uses any more, and frees it.
     ///
     /// # Errors

@@ -1,14 +1,10 @@
 //! The kernel's slots: which cgroup id leads to which, and which are free.
 //!
-//! Owns the id→slot map, the queue of free slots and the epoch that voids the CPUs'
-//! caches. When a slot may change hands is the accounts' business.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Owns the id→slot map and the queue of free slots. When a slot may change hands is
+//! the accounts' business.
 
 use aya::maps::{HashMap, MapData, MapError, Queue};
-use collector_ebpf::{Control, FIRST_SLOT, OVERFLOW_SLOT};
-
-use super::mapped::MappedArray;
+use collector_ebpf::{FIRST_SLOT, OVERFLOW_SLOT};
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
@@ -17,7 +13,6 @@ const NO_EXIST: u64 = 1;
 pub struct Slots {
     pub(super) ids: HashMap<MapData, u64, u32>,
     pub(super) free: Queue<MapData, u32>,
-    pub(super) control: MappedArray<Control<AtomicU64>>,
 }
 
 impl Slots {
@@ -58,17 +53,12 @@ impl Slots {
         Ok(Some(slot))
     }
 
-    /// Takes a cgroup's id out of the map: slices of its last tasks are unattributed
-    /// from now on, and no CPU's cache leads to its slot any more.
+    /// Takes a cgroup's id out of the map.
     ///
     /// # Errors
     /// The kernel refuses, or never knew the id.
-    pub fn forget(&mut self, id: u64) -> Result<(), MapError> {
-        self.ids.remove(&id)?;
-        for control in self.control.records() {
-            control.epoch.fetch_add(1, Ordering::Release);
-        }
-        Ok(())
+    pub(super) fn forget(&mut self, id: u64) -> Result<(), MapError> {
+        self.ids.remove(&id)
     }
 
     /// Puts a cleared slot back in the queue.

@@ -1,7 +1,9 @@
 //! Hosts of every kind, from their files; and this host, whatever it is.
 
+use tempfile::{TempDir, tempdir};
+
 use super::*;
-use crate::source::{cgroupfs::walk, scratch::Scratch};
+use crate::source::cgroupfs::walk;
 
 const V2: &str = "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 const V1_TOGETHER: &str = "\
@@ -64,7 +66,9 @@ fn a_choice_is_kept_to() {
 
 #[test]
 fn what_is_lacking_is_named() {
-    let lack = |mountinfo, choice| available(mountinfo).lack(choice, Path::new(PREFIX));
+    let lack = |mountinfo, choice| {
+        available(mountinfo).lack(choice, &mounts::parse(mountinfo), Path::new(PREFIX))
+    };
     assert!(matches!(lack(V1_APART, Choice::Unified), HierarchyError::NoUnified));
     assert!(matches!(lack(V2, Choice::Cpuacct), HierarchyError::NoCpuacct));
     for choice in [Choice::Auto, Choice::Unified, Choice::Cpuacct] {
@@ -72,6 +76,20 @@ fn what_is_lacking_is_named() {
         assert!(matches!(&error, HierarchyError::NothingBelow { .. }));
         assert!(error.to_string().contains("--path.cgroupfs"), "{error}");
     }
+}
+
+#[test]
+fn a_mount_elsewhere_is_pointed_out() {
+    let lack = |mountinfo: &str| {
+        let (mounts, prefix) = (mounts::parse(mountinfo), Path::new("/host/cgroup"));
+        let available = Available::among(&mounts, prefix);
+        available.lack(Choice::Auto, &mounts, prefix).to_string()
+    };
+    let odd = "31 23 0:28 / /dev/cg2 rw - cgroup2 cgroup rw";
+    assert!(lack(odd).ends_with("--path.cgroupfs=/dev/cg2"), "{}", lack(odd));
+    let legacy = "32 31 0:29 / /cgroup/cpu rw - cgroup cgroup rw,cpu";
+    assert!(lack(legacy).ends_with("--path.cgroupfs=/cgroup/cpu"), "{}", lack(legacy));
+    assert!(lack("").ends_with("as --path.cgroupfs"), "{}", lack(""));
 }
 
 /// `/proc/PID/cgroup` of a process in the given v1 and unified cgroups.
@@ -97,31 +115,38 @@ fn running_containers_tell_where_runtimes_make_cgroups() {
     assert!(!mostly_outside_unified([old()].into_iter(), "cpu.x"));
 }
 
+/// Makes a file in a directory, and the directories above it.
+fn write(root: &TempDir, path: &str, text: &str) {
+    let path = root.path().join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
 #[test]
 fn processes_are_read_from_procfs() {
-    let proc = Scratch::new();
-    proc.file("1/cgroup", &process("/", "/"));
-    proc.dir("77");
-    proc.file("self/cgroup", "");
+    let proc = tempdir().unwrap();
+    write(&proc, "1/cgroup", &process("/", "/"));
+    fs::create_dir(proc.path().join("77")).unwrap();
+    write(&proc, "self/cgroup", "");
     assert!(!containers_avoid_unified(proc.path(), "cpuacct"));
-    proc.file("42/cgroup", &process(&format!("/docker/{ID}"), "/"));
+    write(&proc, "42/cgroup", &process(&format!("/docker/{ID}"), "/"));
     assert!(containers_avoid_unified(proc.path(), "cpuacct"));
     assert!(!containers_avoid_unified(&proc.path().join("gone"), "cpuacct"));
 }
 
 #[test]
 fn a_v1_hierarchy_has_the_kernels_number() {
-    let proc = Scratch::new();
-    proc.file("self/cgroup", &process("/", "/"));
+    let proc = tempdir().unwrap();
+    write(&proc, "self/cgroup", &process("/", "/"));
     assert_eq!(hierarchy_number(proc.path(), "cpuacct").unwrap(), 2);
     assert_eq!(hierarchy_number(proc.path(), "memory").unwrap(), 1);
     let error = hierarchy_number(proc.path(), "pids").unwrap_err();
     assert!(matches!(error, HierarchyError::NoNumber { controller: "pids", .. }));
 }
 
-/// `detect` on a host whose mountinfo is given, with cgroups (if any) in the scratch.
-fn detected(host: &Scratch, mountinfo: &str) -> HierarchyError {
-    host.file("proc/self/mountinfo", mountinfo);
+/// `detect` on a host whose mountinfo is given, with cgroups (if any) below `host`.
+fn detected(host: &TempDir, mountinfo: &str) -> HierarchyError {
+    write(host, "proc/self/mountinfo", mountinfo);
     let (procfs, cgroupfs) = (host.path().join("proc"), host.path().join("cgroup"));
     let paths = Paths { procfs: &procfs, cgroupfs: &cgroupfs };
     detect(paths, Choice::Auto).unwrap_err()
@@ -129,13 +154,13 @@ fn detected(host: &Scratch, mountinfo: &str) -> HierarchyError {
 
 #[test]
 fn a_host_without_cgroups_is_told_so() {
-    let host = Scratch::new();
+    let host = tempdir().unwrap();
     let error = detected(&host, "22 27 0:21 / /proc rw,relatime - proc proc rw\n");
     assert!(matches!(&error, HierarchyError::NothingMounted { .. }));
     assert!(error.to_string().contains("mount -t cgroup2"), "{error}");
     let error = detected(&host, V2);
     assert!(matches!(error, HierarchyError::Look { .. }), "the prefix does not exist");
-    host.dir("cgroup");
+    fs::create_dir(host.path().join("cgroup")).unwrap();
     let error = detected(&host, V2);
     assert!(matches!(error, HierarchyError::NotCgroups { .. }), "a plain directory");
     let gone = Paths { procfs: Path::new("/nonexistent"), cgroupfs: Path::new(PREFIX) };
