@@ -147,6 +147,8 @@ fn below(root: &Path, path: &str) -> PathBuf {
 pub struct Cgroup {
     path: String,
     directories: Vec<PathBuf>,
+    /// Enclosing cgroups that came with it, the inner ones last.
+    enclosing: Vec<PathBuf>,
 }
 
 impl Cgroup {
@@ -166,11 +168,17 @@ impl Cgroup {
         }
         let directories: Vec<PathBuf> =
             mounts().roots().into_iter().map(|root| below(root, path)).collect();
+        let mut enclosing = Vec::new();
         for directory in &directories {
+            let ancestors = directory.ancestors().skip(1);
+            let mut new: Vec<PathBuf> =
+                ancestors.take_while(|it| !it.exists()).map(Path::to_owned).collect();
+            new.reverse();
+            enclosing.extend(new);
             fs::create_dir_all(directory)
                 .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         }
-        Self { path: path.to_owned(), directories }
+        Self { path: path.to_owned(), directories, enclosing }
     }
 
     /// Its path from the hierarchy's root.
@@ -259,9 +267,10 @@ impl Cgroup {
                 removed
             });
             gone.ok_or_else(|| format!("can't remove {}", directory.display()))?;
-            // An enclosing cgroup that came with it goes with it, unless it is in use (the
-            // hierarchy's root always is).
-            let _ = directory.parent().map(fs::remove_dir);
+        }
+        for directory in self.enclosing.drain(..).rev() {
+            // Another cgroup may have come to live there.
+            let _ = fs::remove_dir(directory);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What this machine permits and has, and the rule for skipping.
 
-use std::{env, fs, path::Path, process::Command, thread};
+use std::{env, fs, path::Path, process::Command};
 
 use aya::programs::loaded_programs;
 
@@ -80,9 +80,10 @@ fn has(program: &str, from: &str) -> Result<(), String> {
     if found { Ok(()) } else { Err(format!("no {program} on PATH (it comes with {from})")) }
 }
 
-/// CPUs online.
+/// CPUs online, whether or not this process may run on them.
 pub fn cpus() -> usize {
-    thread::available_parallelism().expect("a number of CPUs").get()
+    let stat = fs::read_to_string("/proc/stat").expect("/proc/stat");
+    stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count()
 }
 
 /// Time that the hypervisor gave to others, in seconds over all CPUs since boot, as the

@@ -74,11 +74,12 @@ fn a_storm_of_short_processes_is_accounted_to_the_last_one() {
     let cgroup = docker.cgroup("storm");
 
     let before = Reading::take(&daemon, &cgroup);
-    let switches_before = switches(&daemon, &cgroup);
+    let (switches_before, missed_before) = (switches(&daemon, &cgroup), missed(&daemon));
     let figures = run_storm(&mut client);
     // The storm sleeps now: both figures stand still.
     let difference = Reading::take(&daemon, &cgroup).since(&before);
     let ours = switches(&daemon, &cgroup) - switches_before;
+    let missed = missed(&daemon) - missed_before;
 
     println!("the storm's own figures (getrusage): {figures}");
     difference.assert_within("storm", STORM_TOLERANCE);
@@ -87,9 +88,12 @@ fn a_storm_of_short_processes_is_accounted_to_the_last_one() {
         .iter()
         .map(|who| number(who, "voluntary") + number(who, "involuntary"))
         .sum();
-    println!("context switches: ours {ours}, by getrusage {theirs}");
+    println!("context switches: ours {ours}, by getrusage {theirs}; without tracepoint {missed}");
     assert!(ours >= f64::from(STORM_PROCESSES), "each process is switched away from at its end");
-    assert!((ours / theirs - 1.0).abs() <= STORM_TOLERANCE, "ours {ours}, theirs {theirs}");
+    // What we lack fired no tracepoint (the build machines' kernel lets some pass), and is
+    // in the series that says so.
+    let bounds = theirs * (1.0 - STORM_TOLERANCE) - missed..=theirs * (1.0 + STORM_TOLERANCE);
+    assert!(bounds.contains(&ours), "ours {ours}, expected {bounds:?}");
 
     let total = Reading::take(&daemon, &cgroup);
     println!(
@@ -114,6 +118,11 @@ fn run_storm(client: &mut Process) -> Value {
     });
     let line = line.recv_timeout(STORM_LIMIT).expect("the storm ends").expect("its figures");
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+/// Switches of the whole host that fired no tracepoint.
+fn missed(daemon: &Daemon) -> f64 {
+    daemon.scrape().sum("slicemeter_missed_switches_total", &[])
 }
 
 fn switches(daemon: &Daemon, path: &str) -> f64 {

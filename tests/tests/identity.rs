@@ -88,7 +88,8 @@ fn an_engine_that_restarts_and_a_rename_leave_no_gap() {
     let daemon = Daemon::start(&docker.host(), &["--docker.timeout", "1s"]);
     let scrape = daemon.scrape();
     assert_eq!(scrape.get(DOCKER_UP, &[]), Some(0.0));
-    assert!(scrape.get(USAGE, &[("id", &cgroup), ("name", "")]).is_some(), "accounted, nameless");
+    let nameless = [("id", &*cgroup), ("name", &container.id)];
+    assert!(scrape.get(USAGE, &nameless).is_some(), "accounted, with its id for a name");
     docker.start_again();
     let named = [("id", cgroup.as_str()), ("name", "before")];
     daemon.scrape_until("the name", RECONNECT_LIMIT, |scrape| scrape.get(USAGE, &named).is_some());
@@ -116,6 +117,8 @@ fn an_engine_that_restarts_and_a_rename_leave_no_gap() {
             scrape.get(USAGE, &labels).is_some()
         });
         println!("the new name after {:?}", renamed.elapsed());
+        // The watcher must see it, too.
+        sleep(Duration::from_millis(500));
         drop(stop);
         watcher.join().expect("the watcher")
     });
@@ -177,7 +180,7 @@ fn an_engine_that_hangs_holds_nothing_up() {
         return;
     }
     let docker = Dockerd::start();
-    docker.run("hanging", &[], &["sleep", "600"]);
+    let container = docker.run("hanging", &[], &["sleep", "600"]);
     let cgroup = docker.cgroup("hanging");
     docker.signal(Signal::STOP);
     let started = Instant::now();
@@ -186,7 +189,8 @@ fn an_engine_that_hangs_holds_nothing_up() {
     assert!(started.elapsed() < Duration::from_secs(10));
     let scrape = daemon.scrape();
     assert_eq!(scrape.get(DOCKER_UP, &[]), Some(0.0));
-    assert!(scrape.get(USAGE, &[("id", &cgroup), ("name", "")]).is_some(), "accounted, nameless");
+    let nameless = [("id", &*cgroup), ("name", &container.id)];
+    assert!(scrape.get(USAGE, &nameless).is_some(), "accounted, with its id for a name");
     docker.signal(Signal::CONT);
     daemon.scrape_until("the name", RECONNECT_LIMIT, |scrape| {
         scrape.get(USAGE, &[("id", &cgroup), ("name", "hanging")]).is_some()
@@ -207,14 +211,15 @@ fn without_docker_every_cgroup_is_accounted_and_one_line_says_what_is_missing() 
     let later = Cgroup::at(&format!("/docker/{later_id}"));
     let plain = Cgroup::new("plain");
     let scratch = Scratch::new("plain");
-    let all = [&earlier, &later, &plain];
-    for cgroup in all {
+    // A container is never nameless: dashboards select containers by `name=~".+"`.
+    let all = [(&earlier, &*earlier_id), (&later, &*later_id), (&plain, "")];
+    for (cgroup, _) in all {
         let mut process = cgroup.spawn(&["spin-ms", "100"], &scratch.join("log"));
         assert!(process.wait(SEEN_LIMIT).success());
     }
     let scrape = daemon.scrape();
-    for cgroup in all {
-        let labels = [("id", cgroup.path()), ("name", ""), ("image", "")];
+    for (cgroup, name) in all {
+        let labels = [("id", cgroup.path()), ("name", name), ("image", "")];
         let seconds = scrape.value(USAGE, &labels);
         println!("{}: {seconds:.6} s", cgroup.path());
         assert!((0.090..0.150).contains(&seconds), "{}: {seconds}", cgroup.path());

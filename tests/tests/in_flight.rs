@@ -9,9 +9,10 @@ use std::{
 use slicemeter_tests::{
     cgroup::Cgroup,
     compare::usage,
-    daemon::Daemon,
+    daemon::{Client, Daemon},
     foreground::Foreground,
     host::{cpus, require_kernel, runqueue_wait_seconds, steal_seconds},
+    metrics::Exposition,
     process::Process,
     scratch::Scratch,
 };
@@ -88,11 +89,14 @@ struct Look {
 }
 
 impl Look {
-    fn take(daemon: &Daemon, cgroup: &Cgroup, process: &Process) -> Self {
+    fn take(client: &Client, cgroup: &Cgroup, process: &Process) -> Self {
         let (waited, stolen) = (runqueue_wait_seconds(process.pid()), steal_seconds());
         let begin = Instant::now();
-        let value = usage(daemon, cgroup.path());
-        Self { begin, end: Instant::now(), value, waited, stolen }
+        let text = client.scrape_text();
+        let end = Instant::now();
+        let scrape = Exposition::parse(&text).expect("an exposition");
+        let value = scrape.value("container_cpu_usage_seconds_total", &[("id", cgroup.path())]);
+        Self { begin, end, value, waited, stolen }
     }
 
     /// The snapshot was taken somewhere between begin and end.
@@ -108,20 +112,24 @@ impl Look {
 /// Reads the counter every 50 ms, and compares each step with the time that really
 /// passed between the two reads (this process can be late, too).
 fn follow(daemon: &Daemon, cgroup: &Cgroup, process: &Process) {
-    let mut last = Look::take(daemon, cgroup, process);
+    let client = daemon.client();
+    let mut last = Look::take(&client, cgroup, process);
     let (mut errors_ms, mut disturbed, mut lateness_ms) = (Vec::new(), [0; 3], 0.0_f64);
     for _ in 0..MAX_WINDOWS {
         if errors_ms.len() == WINDOWS {
             break;
         }
         sleep((last.begin + PERIOD).saturating_duration_since(Instant::now()));
-        let look = Look::take(daemon, cgroup, process);
+        let look = Look::take(&client, cgroup, process);
         let elapsed = (look.middle() - last.middle()).as_secs_f64();
         let at_most = (look.end - last.begin).as_secs_f64();
         let (step, waited) = (look.value - last.value, look.waited - last.waited);
         let stolen = look.stolen - last.stolen;
         assert!(step >= 0.0, "the counter went back by {} s", -step);
-        assert!(step <= at_most + AHEAD_SECONDS, "{step} s used in at most {at_most} s");
+        assert!(
+            step <= at_most + AHEAD_SECONDS,
+            "{step} s used in at most {at_most} s: the reading before was too low"
+        );
         let slowest = look.took().max(last.took());
         let disturbances = [waited > DISTURBANCE_SECONDS, stolen > 0.0, slowest > SLOW_SCRAPE];
         if disturbances.contains(&true) {
