@@ -4,7 +4,7 @@
 //! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
 //! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -31,8 +31,8 @@ use crate::{
 /// two or three of these: at 1,000 cgroups a minute that is some fifty slots.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often the tree is walked although no event was lost: renamed cgroups (v1) fire
-/// no event that is followed.
+/// How often the tree is walked although no event was lost: a safety net, and a cheap
+/// one (some milliseconds for a thousand cgroups, on a thread of its own).
 const WALK_INTERVAL: Duration = Duration::from_mins(5);
 
 /// How soon after an event was lost, or came without its path.
@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     walking: Option<JoinHandle<Walk>>,
     /// Ids that lived before the walk under way: what it does not find is gone.
     lived_before: Vec<u64>,
+    /// Ids that were removed during it: what it found of them is out of date.
+    removed_meanwhile: HashSet<u64>,
     walk_errors: u64,
     events_dropped: u64,
     memory_bytes: u64,
@@ -73,6 +75,7 @@ impl Ledger {
             walk_at: Instant::now() + WALK_INTERVAL,
             walking: None,
             lived_before: Vec::new(),
+            removed_meanwhile: HashSet::new(),
             walk_errors,
             events_dropped: 0,
             memory_bytes,
@@ -144,7 +147,12 @@ impl Ledger {
                     self.accounts.created(id, &path, slot, now().wall_ms);
                 }
                 CgroupEvent::Created { path: None, .. } => self.walk_soon(),
-                CgroupEvent::Removed { id } => self.accounts.removed(id, now()),
+                CgroupEvent::Removed { id } => {
+                    if self.walking.is_some() {
+                        self.removed_meanwhile.insert(id);
+                    }
+                    self.accounts.removed(id, now());
+                }
             }
         }
     }
@@ -219,13 +227,12 @@ impl Ledger {
         if due.is_empty() {
             return;
         }
-        // One reading for all: what ran until here is in it, and nothing runs after.
-        let running = |ledger: &Self, slot| ledger.kernel.is_running(slot);
         let quiet: Vec<(u64, Option<u32>)> = due
             .into_iter()
             .filter_map(|id| Some((id, self.accounts.cgroups().get(id)?.slot)))
-            .filter(|(_, slot)| slot.is_none_or(|slot| !running(self, slot)))
+            .filter(|(_, slot)| slot.is_none_or(|slot| !self.kernel.is_running(slot)))
             .collect();
+        // One reading for all: what ran until here is in it, and nothing runs after.
         self.read();
         for (id, slot) in quiet {
             if let Some(slot) = slot
@@ -258,8 +265,11 @@ impl Ledger {
 
     /// Makes good what events did not tell.
     fn reconcile(&mut self, found: Result<Walk, JoinError>) {
+        // Removals that are in the ring by now count as during the walk.
+        self.follow_events();
         self.walking = None;
-        let found = match found {
+        let removed_meanwhile = std::mem::take(&mut self.removed_meanwhile);
+        let mut found = match found {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "the walk of the cgroup tree failed");
@@ -269,14 +279,14 @@ impl Ledger {
         };
         self.walk_errors += found.errors;
         if found.errors == 0 {
-            let present: std::collections::HashSet<u64> =
-                found.cgroups.iter().map(|cgroup| cgroup.id).collect();
+            let present: HashSet<u64> = found.cgroups.iter().map(|cgroup| cgroup.id).collect();
             for id in std::mem::take(&mut self.lived_before) {
                 if !present.contains(&id) {
                     self.accounts.removed(id, now());
                 }
             }
         }
+        found.cgroups.retain(|cgroup| !removed_meanwhile.contains(&cgroup.id));
         adopt(&mut self.kernel, &mut self.accounts, found);
     }
 }
