@@ -6,7 +6,8 @@
 use aya::maps::{HashMap, MapData, MapError, Queue};
 use collector_ebpf::{FIRST_SLOT, OVERFLOW_SLOT};
 
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+/// `BPF_ANY` and `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const ANY: u64 = 0;
 const NO_EXIST: u64 = 1;
 
 /// The kernel's side of slots.
@@ -32,15 +33,11 @@ impl Slots {
             return Ok((slot >= FIRST_SLOT).then_some(slot));
         }
         let slot = self.pop()?;
-        match self.ids.insert(id, slot.unwrap_or(OVERFLOW_SLOT), NO_EXIST) {
-            Ok(()) => Ok(slot),
-            Err(error) => {
-                if let Some(unused) = slot {
-                    self.free.push(unused, 0)?;
-                }
-                Err(error)
-            }
+        match slot {
+            Some(slot) => self.lead(id, slot, NO_EXIST)?,
+            None => self.ids.insert(id, OVERFLOW_SLOT, NO_EXIST)?,
         }
+        Ok(slot)
     }
 
     /// Gives a cgroup that shares the overflow slot one of its own, if one is free.
@@ -49,7 +46,7 @@ impl Slots {
     /// The kernel refuses.
     pub fn promote(&mut self, id: u64) -> Result<Option<u32>, MapError> {
         let Some(slot) = self.pop()? else { return Ok(None) };
-        self.ids.insert(id, slot, 0)?;
+        self.lead(id, slot, ANY)?;
         Ok(Some(slot))
     }
 
@@ -67,6 +64,14 @@ impl Slots {
     /// The kernel refuses.
     pub(super) fn give_back(&mut self, slot: u32) -> Result<(), MapError> {
         self.free.push(slot, 0)
+    }
+
+    /// Makes the id lead to a slot that was popped, or puts the slot back.
+    fn lead(&mut self, id: u64, slot: u32, flags: u64) -> Result<(), MapError> {
+        self.ids.insert(id, slot, flags).or_else(|refused| {
+            self.free.push(slot, 0)?;
+            Err(refused)
+        })
     }
 
     fn pop(&mut self) -> Result<Option<u32>, MapError> {
