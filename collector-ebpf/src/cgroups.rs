@@ -4,6 +4,9 @@
 //! that one which lives five milliseconds is accounted from its first slice. Slots
 //! are given back by user space alone, after it has read them.
 //!
+//! What goes wrong is counted, and logged at debug level only: where one cgroup finds no
+//! slot, thousands may. User space says it once.
+//!
 //! Both tracepoints fire inside `TRACE_CGROUP_PATH` (kernel/cgroup/cgroup-internal.h),
 //! under a spinlock with interrupts off: per-CPU tallies need no more protection.
 
@@ -12,7 +15,7 @@ use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str_bytes},
     programs::BtfTracePointContext,
 };
-use aya_log_ebpf::{debug, warn};
+use aya_log_ebpf::debug;
 use collector_ebpf::{CgroupEvent, CgroupEventKind, CpuState, OVERFLOW_SLOT};
 
 use crate::{
@@ -31,12 +34,12 @@ pub(crate) fn created(ctx: &BtfTracePointContext) {
     let id = unsafe { layout::cgroup_id(cgroup) };
     let popped = FREE_SLOTS.pop().ok().flatten();
     if popped.is_none() {
-        warn!(ctx, "no free slot for cgroup {}: it shares the overflow slot", id);
+        debug!(ctx, "no free slot for cgroup {}: it shares the overflow slot", id);
         tally(|cpu| cpu.slots_exhausted += 1);
     }
     let mut slot = popped.unwrap_or(OVERFLOW_SLOT);
     if CGROUP_SLOTS.insert(id, slot, u64::from(BPF_NOEXIST)).is_err() {
-        warn!(ctx, "no room for the id of cgroup {}: its usage is unattributed", id);
+        debug!(ctx, "no room for the id of cgroup {}: its usage is unattributed", id);
         tally(|cpu| cpu.ids_exhausted += 1);
         if let Some(unused) = popped {
             // There is room: it was popped a moment ago, and each slot exists once.
@@ -78,7 +81,7 @@ fn accounted(cgroup: *const u8) -> bool {
 #[inline]
 fn announce(ctx: &BtfTracePointContext, kind: CgroupEventKind, id: u64, slot: u32) {
     let Some(mut entry) = EVENTS.reserve::<CgroupEvent>(0) else {
-        warn!(ctx, "event ring full: cgroup {} is found by the next walk", id);
+        debug!(ctx, "event ring full: cgroup {} is found by the next walk", id);
         tally(|cpu| cpu.events_dropped += 1);
         return;
     };

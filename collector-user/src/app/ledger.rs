@@ -51,6 +51,10 @@ pub(super) struct Ledger {
     removed_meanwhile: HashSet<u64>,
     walk_errors: u64,
     events_dropped: u64,
+    /// Cgroups that a walk, not the kernel's side, found no free slot for.
+    found_without_slot: u64,
+    /// Whether it was said that slots are short.
+    short_of_slots: bool,
     memory_bytes: u64,
 }
 
@@ -65,7 +69,7 @@ impl Ledger {
         let found = walk(&hierarchy);
         let mut accounts = Accounts::new(rules);
         let walk_errors = found.errors;
-        adopt(&mut kernel, &mut accounts, found);
+        let found_without_slot = adopt(&mut kernel, &mut accounts, found);
         kernel.start()?;
         let memory_bytes = kernel.memory_bytes().unwrap_or_default();
         Ok(Self {
@@ -78,6 +82,8 @@ impl Ledger {
             removed_meanwhile: HashSet::new(),
             walk_errors,
             events_dropped: 0,
+            found_without_slot,
+            short_of_slots: false,
             memory_bytes,
         })
     }
@@ -183,7 +189,7 @@ impl Ledger {
             missed_unrepaired,
             lost_ns,
             events_dropped,
-            slots_exhausted,
+            slots_exhausted: slots_exhausted + self.found_without_slot,
             ids_exhausted,
             read_retries,
             read_failures,
@@ -247,10 +253,24 @@ impl Ledger {
 
     /// Gives slots that became free to cgroups that share the overflow slot.
     fn promote(&mut self) {
-        for id in self.accounts.cgroups().to_promote() {
+        let without = self.accounts.cgroups().to_promote();
+        if without.is_empty() {
+            self.short_of_slots = false;
+        }
+        for &id in &without {
             match self.kernel.slots.promote(id) {
                 Ok(Some(slot)) => self.accounts.promoted(id, slot),
-                Ok(None) => return,
+                Ok(None) => {
+                    if !self.short_of_slots {
+                        self.short_of_slots = true;
+                        tracing::warn!(
+                            cgroups = without.len(),
+                            "no free slot for some cgroups: they share the overflow series; \
+                             raise --slots to tell them apart"
+                        );
+                    }
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(id, %error, "cannot give this cgroup a slot");
                     return;
@@ -287,12 +307,13 @@ impl Ledger {
             }
         }
         found.cgroups.retain(|cgroup| !removed_meanwhile.contains(&cgroup.id));
-        adopt(&mut self.kernel, &mut self.accounts, found);
+        self.found_without_slot += adopt(&mut self.kernel, &mut self.accounts, found);
     }
 }
 
-/// Gives every cgroup that the walk found its slot.
-fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) {
+/// Gives every cgroup that the walk found its slot; returns how many found none free.
+fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) -> u64 {
+    let mut without_slot = 0;
     for cgroup in found.cgroups {
         if accounts.cgroups().get(cgroup.id).is_some() {
             continue;
@@ -301,12 +322,14 @@ fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) {
             Ok(slot) => {
                 let seen_ms = cgroup.created_ms.unwrap_or_else(|| now().wall_ms);
                 accounts.created(cgroup.id, &cgroup.path, slot, seen_ms);
+                without_slot += u64::from(slot.is_none());
             }
             Err(error) => {
                 tracing::warn!(path = cgroup.path, %error, "usage of this cgroup is unattributed");
             }
         }
     }
+    without_slot
 }
 
 /// Waits for the word to stop, or for whoever could say it to be gone.

@@ -329,7 +329,11 @@ impl Accounts {
             .cgroups
             .iter()
             .filter(|(_, cgroup)| {
-                cgroup.container.is_none() && cgroup.stage == Stage::Live && &*cgroup.path != "/"
+                // Without a slot its own part is known only in the overflow's sum.
+                cgroup.container.is_none()
+                    && cgroup.stage == Stage::Live
+                    && cgroup.slot.is_some()
+                    && &*cgroup.path != "/"
             })
             .map(|(_, cgroup)| {
                 let view = CgroupView { path: cgroup.path.clone(), usage: Usage::default() };
