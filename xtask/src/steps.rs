@@ -2,7 +2,11 @@
 //!
 //! A step doesn't know of the others; order, time and summary are the verb's.
 
-use std::{env, io, path::Path, process::Command};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
@@ -12,12 +16,18 @@ use crate::{
     requirements,
     rights::Rights,
     tally::Tally,
-    verbs::{build_ebpf, run::build_daemon},
+    verbs::{
+        build_ebpf,
+        run::{build_daemon, build_daemon_with},
+    },
     workspace,
 };
 
 /// Crate of the real-kernel tests.
 const KERNEL_TESTS: &str = "slicemeter-tests";
+
+/// Those that an object from another toolchain must pass, too: the programs' own.
+const FRESH_TESTS: [&str; 4] = ["--test", "exactness", "--test", "in_flight"];
 
 /// Exit codes of `slicemeter check` that mean "not on this host" (see its `--help`):
 /// the host lacks something, or we lack rights. Anything else but 0 is a defect.
@@ -168,13 +178,34 @@ fn kernel(filter: &[String], tally: &mut Tally) -> Result<Outcome> {
     if !status.success() {
         bail!("`slicemeter check` failed: {status}");
     }
-    let mut cargo = command::cargo();
-    cargo.args(rights.cargo_runner());
-    cargo.args(["test", "--release", "--package", KERNEL_TESTS, "--no-fail-fast"]);
-    // One at a time: they measure, and some load every CPU.
-    cargo.args(["--", "--test-threads=1"]).args(filter);
-    count_tests(&mut cargo, io::stdout(), tally)?;
+    let kernel_tests = |targets: &[&str], filter: &[String]| {
+        let mut cargo = command::cargo();
+        cargo.args(rights.cargo_runner());
+        cargo.args(["test", "--release", "--package", KERNEL_TESTS, "--no-fail-fast"]);
+        // One at a time: they measure, and some load every CPU.
+        cargo.args(targets).args(["--", "--test-threads=1"]).args(filter);
+        cargo
+    };
+    count_tests(&mut kernel_tests(&[], filter), io::stdout(), tally)?;
+    if let Some(fresh) = differing_object()? {
+        println!("The committed object passed; now one that this machine's toolchain built.");
+        build_daemon_with(Some(&fresh))?;
+        count_tests(&mut kernel_tests(&FRESH_TESTS, &[]), io::stdout(), tally)?;
+        build_daemon()?;
+    }
     Ok(Outcome::Passed)
+}
+
+/// The freshly built object of the daemon, where it is not what is committed: built by
+/// another toolchain than the recorded one (by the same one it would be an error).
+fn differing_object() -> Result<Option<PathBuf>> {
+    let [daemon, _] = build::OBJECTS;
+    let fresh = build::fresh(daemon)?;
+    if !fresh.exists() {
+        return Ok(None);
+    }
+    let committed = fs::read(workspace::root().join(daemon.committed))?;
+    Ok((fs::read(&fresh)? != committed).then_some(fresh))
 }
 
 /// A skip where a person looks on; a failure in CI, which no one reads when green.

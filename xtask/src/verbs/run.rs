@@ -39,6 +39,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// It doesn't build.
 pub(crate) fn build_daemon() -> Result<PathBuf> {
-    command::run(command::cargo().args(["build", "--release", "--package", "slicemeter"]))?;
+    build_daemon_with(None)
+}
+
+/// Builds the daemon with another eBPF object than the committed one inside, if any.
+pub(crate) fn build_daemon_with(object: Option<&Path>) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--release", "--package", "slicemeter"]);
+    if let Some(object) = object {
+        cargo.env("SLICEMETER_EBPF_OBJECT", object);
+    }
+    command::run(&mut cargo)?;
     Ok(workspace::target_dir()?.join("release/slicemeter"))
 }

@@ -30,7 +30,7 @@ use slots::Slots;
 use tokio::io::unix::AsyncFd;
 
 /// The programs that `cargo xtask build-ebpf` made, for whom no toolchain is at hand.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/collector.o");
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SLICEMETER_EBPF_OBJECT"));
 
 /// Programs and maps, loaded.
 pub struct Kernel {
