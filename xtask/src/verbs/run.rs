@@ -1,7 +1,10 @@
 //! `cargo xtask run`: build the daemon with stable Rust, from the committed object,
 //! and become it, as root.
 
-use std::{os::unix::process::CommandExt as _, path::PathBuf};
+use std::{
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
