@@ -24,6 +24,11 @@ const CONTAINERS: usize = 200;
 const CREATIONS: u32 = 2_000;
 const CREATION_PERIOD: Duration = Duration::from_millis(60);
 
+/// A slice belongs to the cgroup that it began in. Each of the processes moves itself in
+/// from the root, and what is left of that slice, some 100 µs of its 10 ms, stays there;
+/// the kernel splits it.
+const CHURN_TOLERANCE: f64 = 0.02;
+
 /// Resident memory is compared with what it was after this many: by then every buffer
 /// has had its use.
 const WARM_UP_CREATIONS: u32 = 400;
@@ -107,7 +112,7 @@ fn churn(daemon: &Daemon, parent: &Cgroup) -> Resident {
         late = late.max(started.elapsed().saturating_sub(due));
         sleep(due.saturating_sub(started.elapsed()));
         let cgroup = Cgroup::at(&format!("{}/{number}", parent.path()));
-        let mut process = cgroup.spawn(&["spin-ms", "2"], &scratch.join("log"));
+        let mut process = cgroup.spawn(&["spin-ms", "10"], &scratch.join("log"));
         assert!(process.wait(Duration::from_secs(10)).success());
         drop(cgroup);
         // As Prometheus would, meanwhile.
@@ -132,7 +137,7 @@ fn churn(daemon: &Daemon, parent: &Cgroup) -> Resident {
         "sum of the churned: ours {ours:.4} s, the kernel's {kernel:.4} s; unattributed {:.4} s",
         scrape.value("slicemeter_unattributed_cpu_seconds_total", &[])
     );
-    assert!((ours / kernel - 1.0).abs() <= 0.01, "ours {ours}, the kernel's {kernel}");
+    assert!((ours / kernel - 1.0).abs() <= CHURN_TOLERANCE, "ours {ours}, the kernel's {kernel}");
     Resident { warm_kib, end_kib: resident_kib(daemon.pid()) }
 }
 

@@ -157,6 +157,7 @@ fn switches(who: i32) -> (i64, i64) {
 }
 
 fn storm(processes: u64) {
+    let (voluntary_before, involuntary_before) = switches(RUSAGE_SELF);
     for _ in 0..processes {
         // SAFETY: there is one thread, and the child only computes and leaves.
         let pid = unsafe { fork() };
@@ -172,6 +173,8 @@ fn storm(processes: u64) {
         assert_eq!((reaped, status), (pid, 0), "waitpid: {}", io::Error::last_os_error());
     }
     let (own_voluntary, own_involuntary) = switches(RUSAGE_SELF);
+    let own_voluntary = own_voluntary - voluntary_before;
+    let own_involuntary = own_involuntary - involuntary_before;
     let (voluntary, involuntary) = switches(RUSAGE_CHILDREN);
     println!(
         "{{\"processes\":{processes},\
