@@ -18,6 +18,7 @@ use crate::{
     model::{
         accounts::{Accounts, Rules},
         container::DockerUpdate,
+        container_id::deepest_container,
         moment::Moment,
         snapshot::LedgerHealth,
     },
@@ -311,9 +312,11 @@ impl Ledger {
     }
 }
 
-/// Gives every cgroup that the walk found its slot; returns how many found none free.
-fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, found: Walk) -> u64 {
+/// Gives every cgroup that the walk found its slot, containers first: where slots are
+/// short it is they that the user wants to tell apart. Returns how many found none free.
+fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, mut found: Walk) -> u64 {
     let mut without_slot = 0;
+    found.cgroups.sort_by_key(|cgroup| deepest_container(&cgroup.path).is_none());
     for cgroup in found.cgroups {
         if accounts.cgroups().get(cgroup.id).is_some() {
             continue;

@@ -14,13 +14,14 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
 };
 
 use self::ledger::Ledger;
 use crate::{
     args::{self, CgroupScope, Config},
     exit,
-    exposition::{self, SnapshotRequest, WebConfig},
+    exposition::{self, Drained, SnapshotRequest, WebConfig},
     model::{accounts::Rules, container::DockerUpdate},
     source::{
         cgroupfs::{self, HierarchyError},
@@ -42,6 +43,17 @@ pub enum Error {
     /// The async runtime, or a signal handler.
     #[error("cannot set up the process: {0}")]
     Process(#[source] io::Error),
+    /// A task ended by itself.
+    #[error("internal error: the {0} has ended")]
+    Ended(&'static str),
+    /// A task panicked.
+    #[error("internal error in the {task}")]
+    Task {
+        /// Which one.
+        task: &'static str,
+        /// How it ended.
+        source: JoinError,
+    },
     /// The listen address is taken, not ours, or not permitted.
     #[error("cannot listen on {address}: {source}; choose another with --web.listen-address")]
     Listen {
@@ -62,8 +74,10 @@ impl Error {
     /// The exit code that goes with it.
     pub fn exit_code(&self) -> exit::Code {
         match self {
-            Self::Process(_) => exit::Code::Internal,
+            Self::Process(_) | Self::Ended(_) | Self::Task { .. } => exit::Code::Internal,
             Self::Listen { .. } => exit::Code::CannotListen,
+            Self::Load(error) if error.is_internal() => exit::Code::Internal,
+            Self::Load(error) if error.is_denial() => exit::Code::RightsMissing,
             Self::Hierarchy(_) | Self::Load(_) => exit::Code::HostLacks,
         }
     }
@@ -74,11 +88,14 @@ impl Error {
 /// # Errors
 /// What [`Error`] says; the kernel is then as it was.
 pub fn run(config: Config) -> Result<(), Error> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Error::Process)?
-        .block_on(serve(config))
+        .map_err(Error::Process)?;
+    let outcome = runtime.block_on(serve(config));
+    // A name that is being resolved, a walk of the tree: nothing to wait for.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(config: Config) -> Result<(), Error> {
@@ -88,39 +105,62 @@ async fn serve(config: Config) -> Result<(), Error> {
     let stop = StopSignals::new().map_err(Error::Process)?;
     let ledger = open_ledger(&config)?;
 
-    let (stopper, stopping) = watch::channel(false);
-    let (ready, is_ready) = watch::channel(true);
     let (requests, asked) = mpsc::channel::<SnapshotRequest>(REQUEST_QUEUE);
     let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
+    let (ready, is_ready) = watch::channel(true);
+    let (web_stopper, web_stopping) = watch::channel(false);
+    let (stopper, stopping) = watch::channel(false);
     let url = format!("http://{bound}{}", config.web.telemetry_path);
-    let keeper = tokio::spawn(ledger.keep(asked, news, stopping.clone()));
-    let docker = tokio::spawn(docker::run(config.docker, updates, stopping.clone()));
     let web = WebConfig {
         telemetry_path: config.web.telemetry_path,
         max_requests: config.web.max_requests,
         limits: exposition::Limits::default(),
     };
-    let (web_stopper, web_stopping) = watch::channel(false);
-    let server = tokio::spawn(exposition::serve(listener, web, requests, is_ready, web_stopping));
+    let mut tasks = Tasks {
+        ledger: tokio::spawn(ledger.keep(asked, news, stopping.clone())),
+        docker: tokio::spawn(docker::run(config.docker, updates, stopping)),
+        server: tokio::spawn(exposition::serve(listener, web, requests, is_ready, web_stopping)),
+    };
     announce(&url);
 
-    let signal = stop.wait().await;
-    tracing::info!(signal, "stopping");
+    tokio::select! {
+        signal = stop.wait() => tracing::info!(signal, "stopping"),
+        error = tasks.first_end() => return Err(error),
+    }
+    // The server first: answers under way still need the ledger.
     ready.send_replace(false);
     web_stopper.send_replace(true);
-    let drained = server.await;
+    let Tasks { ledger, docker, server } = tasks;
+    let drained = server.await.map_err(|source| Error::Task { task: "web server", source })?;
     stopper.send_replace(true);
-    // The keeper's end frees the programs and maps: it is waited for.
-    for (task, end) in [("ledger", keeper.await), ("docker", docker.await)] {
-        if let Err(error) = end {
-            tracing::error!(task, %error, "did not end as it should");
+    docker.await.map_err(|source| Error::Task { task: "Docker source", source })?;
+    // Its end frees the programs and maps.
+    ledger.await.map_err(|source| Error::Task { task: "ledger", source })?;
+    tracing::info!(cut_connections = drained.cut_connections, "stopped");
+    Ok(())
+}
+
+/// What runs until the daemon is told to stop. None of it ends by itself: a daemon that
+/// is only half alive must not look like a whole one.
+struct Tasks {
+    ledger: JoinHandle<()>,
+    docker: JoinHandle<()>,
+    server: JoinHandle<Drained>,
+}
+
+impl Tasks {
+    /// The first that ends all the same, and why.
+    async fn first_end(&mut self) -> Error {
+        let (task, end) = tokio::select! {
+            end = &mut self.ledger => ("ledger", end),
+            end = &mut self.docker => ("Docker source", end),
+            end = &mut self.server => ("web server", end.map(drop)),
+        };
+        match end {
+            Ok(()) => Error::Ended(task),
+            Err(source) => Error::Task { task, source },
         }
     }
-    match drained {
-        Ok(drained) => tracing::info!(cut_connections = drained.cut_connections, "stopped"),
-        Err(error) => tracing::error!(%error, "the web server did not end as it should"),
-    }
-    Ok(())
 }
 
 /// Binds the first of the address's candidates that can be bound.

@@ -119,9 +119,11 @@ impl Cgroups {
         })
     }
 
-    /// Ids of those that live without a slot of their own.
+    /// Ids of those that live without a slot of their own, containers' first.
     pub fn to_promote(&self) -> Vec<u64> {
-        self.select(|cgroup| cgroup.slot.is_none() && cgroup.stage == Stage::Live)
+        let mut ids = self.select(|cgroup| cgroup.slot.is_none() && cgroup.stage == Stage::Live);
+        ids.sort_by_key(|id| self.get(*id).is_some_and(|cgroup| cgroup.container.is_none()));
+        ids
     }
 
     /// Ids of those that live.

@@ -79,6 +79,20 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether the daemon itself is to blame, not the host.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Self::Foreign(_))
+    }
+
+    /// Whether the kernel could do it, and does not let us.
+    pub fn is_denial(&self) -> bool {
+        std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// An error with its causes in one line: aya keeps the reason in the source.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

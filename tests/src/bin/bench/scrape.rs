@@ -5,11 +5,13 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
-use slicemeter_tests::{cgroup::Cgroup, daemon::Daemon, scratch::Scratch};
+use slicemeter_tests::{cgroup::Cgroup, daemon::Daemon, host, scratch::Scratch};
 
 use crate::{machine, stats::Figures};
 
@@ -25,7 +27,7 @@ pub(crate) fn run(scrapes: u32) -> anyhow::Result<()> {
     println!("## bench scrape\n");
     println!("Machine: {}.", machine::describe());
     println!(
-        "Method: {scrapes} scrapes of each kind over one connection, the client on the same \
+        "Method: {scrapes} scrapes of each kind (a connection each), the client on the same \
          machine; CPU from /proc/PID/schedstat of the daemon, memory from its /proc/PID/status \
          after all scrapes.\n"
     );
@@ -43,9 +45,9 @@ pub(crate) fn run(scrapes: u32) -> anyhow::Result<()> {
 fn row(size: usize, scrapes: u32) -> anyhow::Result<()> {
     let scratch = Scratch::new("bench");
     let daemon = Daemon::start_without_docker(&[]);
-    let cgroups: Vec<Cgroup> = (0..size)
-        .map(|number| Cgroup::at(&format!("/sm-bench-{}/{number:064x}", std::process::id())))
-        .collect();
+    let parent = Cgroup::new("bench");
+    let cgroups: Vec<Cgroup> =
+        (0..size).map(|number| Cgroup::at(&format!("{}/{number:064x}", parent.path()))).collect();
     for cgroup in &cgroups {
         cgroup.spawn(&["spin-ms", "1"], &scratch.join("log")).wait(Duration::from_secs(10));
     }
@@ -67,34 +69,41 @@ fn row(size: usize, scrapes: u32) -> anyhow::Result<()> {
         plain_ms.quantile(0.9),
         cpu_per_scrape,
         gzip_ms.median(),
-        resident_mib(daemon.pid())?,
+        host::resident_kib(daemon.pid()) as f64 / 1024.0,
         daemon.scrape().value("slicemeter_kernel_memory_bytes", &[]) / 1024.0 / 1024.0,
     );
     daemon.stop();
+    // They lie in the parent: they go first.
+    drop(cgroups);
+    drop(parent);
     Ok(())
 }
 
-/// One connection that asks for one encoding and does not decode it.
+/// Asks for one encoding, over a connection a scrape, and decodes nothing.
 struct Client {
-    agent: ureq::Agent,
-    url: String,
+    address: String,
     encoding: &'static str,
 }
 
 impl Client {
     fn new(daemon: &Daemon, encoding: &'static str) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(10)))
-            .build()
-            .new_agent();
-        Self { agent, url: daemon.url().to_owned(), encoding }
+        Self { address: daemon.address().to_owned(), encoding }
     }
 
+    /// The whole answer, head and chunks included.
     fn scrape(&self) -> anyhow::Result<Vec<u8>> {
-        let mut answer =
-            self.agent.get(&self.url).header("Accept-Encoding", self.encoding).call()?;
-        let limit = 64 * 1024 * 1024;
-        Ok(answer.body_mut().with_config().limit(limit).read_to_vec()?)
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let (address, encoding) = (&self.address, self.encoding);
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: {encoding}\r\n\
+             Connection: close\r\n\r\n"
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        ensure!(answer.starts_with(b"HTTP/1.1 200"), "a scrape failed");
+        Ok(answer)
     }
 }
 
@@ -116,13 +125,4 @@ fn cpu_ms(pid: u32) -> anyhow::Result<f64> {
     let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let runtime_ns = schedstat.split(' ').next().context("an empty schedstat")?;
     Ok(runtime_ns.parse::<f64>()? / 1e6)
-}
-
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
-        .context("no VmRSS")?;
-    Ok(kib.parse::<f64>()? / 1024.0)
 }
