@@ -10,6 +10,7 @@ use std::{
 use slicemeter::{
     app,
     args::{self, Action, Config},
+    errors::chain,
     exit, logging, preflight,
 };
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 fn start(action: Action, config: Config) -> exit::Code {
     if let Err(error) = logging::start(config.log) {
         // Cannot happen in a process that does this once, and no log can tell of it.
-        let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", logging::chain(&error));
+        let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", chain(&error));
         return exit::Code::Internal;
     }
     let mut report = preflight::examine(&config);
@@ -47,7 +48,7 @@ fn run(config: Config) -> exit::Code {
     match app::run(config) {
         Ok(()) => exit::Code::Success,
         Err(error) => {
-            tracing::error!("{}", logging::chain(&error));
+            tracing::error!("{}", chain(&error));
             error.exit_code()
         }
     }

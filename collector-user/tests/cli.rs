@@ -7,6 +7,7 @@
 
 use std::{
     fs::OpenOptions,
+    net::TcpListener,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     process::{Command, Output, Stdio},
 };
@@ -223,6 +224,22 @@ fn everything_missing_is_named_at_once() {
     }
     assert!(!logged.contains("Docker"), "its source tells once the rest is there: {logged}");
     assert!(!logged.contains("subject=kernel"), "what is fine is no news: {logged}");
+}
+
+#[test]
+fn a_taken_address_is_71_and_its_reason_is_told_once() {
+    if !bpf_is_permitted() {
+        return; // The start looks at the host first.
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let output = run(&mut slicemeter(&[&format!("--web.listen-address={address}")]));
+    assert_eq!(code(&output), 71, "{output:?}");
+    assert_eq!(stdout(&output), "", "nothing is served");
+    let logged = stderr(&output);
+    for part in [&format!("cannot listen on {address} (choose another with"), "in use"] {
+        assert_eq!(logged.matches(part).count(), 1, "{part}: {logged}");
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::{io, time::Duration};
 use tokio::runtime;
 
 use super::{Finding, Severity};
-use crate::source::docker::{DockerError, Endpoint, EngineVersion};
+use crate::{
+    errors::chain,
+    source::docker::{DockerError, Endpoint, EngineVersion},
+};
 
 /// How long Docker may take to answer the probe: a live one takes milliseconds.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -15,7 +18,7 @@ pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     /// This process can't ask.
-    #[error("cannot ask for it: {0}")]
+    #[error("cannot ask for it")]
     Runtime(#[source] io::Error),
     /// Docker's part.
     #[error(transparent)]
@@ -37,7 +40,7 @@ pub(super) fn judge(host: &Endpoint, probe: &Result<EngineVersion, ProbeError>) 
         Err(error) => Finding::told(
             Severity::Warning,
             "Docker",
-            format!("container names and labels will be missing: {error}"),
+            format!("container names and labels will be missing: {}", chain(error)),
         ),
     }
 }
