@@ -29,17 +29,16 @@ fn start(action: Action, config: Config) -> exit::Code {
         return exit::Code::Internal;
     }
     let mut report = preflight::examine(&config);
+    let verdict = report.exit_code();
+    // What is missing is told all at once; where nothing is, nobody need wait for Docker.
+    if action == Action::Check || verdict != exit::Code::Success {
+        report.findings.push(preflight::examine_docker(&config.docker.host));
+    }
     match action {
-        Action::Check => {
-            report.findings.push(preflight::examine_docker(&config.docker.host));
-            report.print()
-        }
+        Action::Check => report.print(),
         Action::Run => {
             report.log();
-            match report.exit_code() {
-                exit::Code::Success => run(config),
-                lacking => lacking,
-            }
+            if verdict == exit::Code::Success { run(config) } else { verdict }
         }
     }
 }
