@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// Labels exported unless told otherwise: which compose project or Kubernetes pod a
-/// container belongs to, and nothing that grows with every deployment.
+/// container belongs to. Compose's are the same after every deployment; Kubernetes'
+/// name the pod, and so change with it, as the container's own id does.
 pub const DEFAULT_LABELS: &str = "com.docker.compose.project,com.docker.compose.service,\
                                   com.docker.compose.project.working_dir,io.kubernetes.*";
 
