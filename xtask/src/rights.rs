@@ -1,7 +1,8 @@
 //! Root's rights: whether we have them, and how a command gets them.
 //!
-//! Only what is tested or run gets them; cargo and the compilers never do, so that a
-//! working copy doesn't fill with root's files.
+//! Only what is tested or run gets them; cargo never does, so that a working copy
+//! doesn't fill with root's files. (The real-kernel tests, which do get them, build
+//! their workload by a rustc of their own; it stays in the target directory.)
 
 use std::{
     env,
