@@ -4,13 +4,14 @@
 //! machine that has Docker's own packages, Debian's must not replace them.
 
 use std::{
+    fmt,
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use crate::{command, rights::Rights, workspace};
 
@@ -21,6 +22,8 @@ pub(crate) struct Need {
     /// must fit each other (a libcore for another rustc is of no use).
     packages: &'static [&'static str],
     evidence: &'static [Evidence],
+    /// What else would do, where these packages can't be had; empty if nothing would.
+    otherwise: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,7 @@ enum Evidence {
 }
 
 /// Debian's Rust with a `core` for BPF, and the LLVM that its linker is built with.
+/// Other distributions, with apt or without, need not have these packages.
 pub(crate) const EBPF_TOOLCHAIN: Need = Need {
     packages: &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22", "llvm-22-dev"],
     evidence: &[
@@ -43,27 +47,47 @@ pub(crate) const EBPF_TOOLCHAIN: Need = Need {
         Evidence::Program("llvm-config-22"),
         Evidence::Program("llvm-objcopy-22"),
     ],
+    otherwise: "Where these packages for the eBPF compiler can't be had, rustup's nightly does:\n    \
+                rustup toolchain install nightly --component rust-src\n    \
+                cargo install bpf-linker      # and llvm-objcopy on PATH",
 };
 
-/// What the real-kernel tests run beside the daemon: a private dockerd with an image
-/// of busybox and its own bridge, and Prometheus with promtool.
-pub(crate) const KERNEL_TESTS: [Need; 5] = [
-    Need {
-        packages: &["docker.io"],
-        evidence: &[Evidence::Program("dockerd"), Evidence::Program("docker")],
-    },
-    Need {
-        packages: &["prometheus"],
-        evidence: &[Evidence::Program("prometheus"), Evidence::Program("promtool")],
-    },
-    Need { packages: &["busybox-static"], evidence: &[Evidence::StaticProgram("busybox")] },
-    Need { packages: &["iptables"], evidence: &[Evidence::Program("iptables")] },
-    Need { packages: &["iproute2"], evidence: &[Evidence::Program("ip")] },
+/// What the real-kernel tests run beside the daemon: a private dockerd, without a
+/// network, with an image of busybox, and Prometheus with promtool.
+pub(crate) const KERNEL_TESTS: [Need; 3] = [
+    Need::of(&["docker.io"], &[Evidence::Program("dockerd"), Evidence::Program("docker")]),
+    Need::of(&["prometheus"], &[Evidence::Program("prometheus"), Evidence::Program("promtool")]),
+    Need::of(&["busybox-static"], &[Evidence::StaticProgram("busybox")]),
 ];
 
-/// For `perf bench`, by which a switch is measured from outside.
-pub(crate) const PERF: Need =
-    Need { packages: &["linux-perf"], evidence: &[Evidence::Program("perf")] };
+/// For `perf bench`, by which `bench switch` measures a switch from outside.
+pub(crate) const PERF: Need = Need::of(&["linux-perf"], &[Evidence::Program("perf")]);
+
+impl Need {
+    const fn of(packages: &'static [&'static str], evidence: &'static [Evidence]) -> Self {
+        Self { packages, evidence, otherwise: "" }
+    }
+
+    /// Whether all the evidence is there.
+    pub(crate) fn is_met(&self) -> bool {
+        self.lacks(is_there).is_empty()
+    }
+
+    /// The evidence that `is_there` doesn't find.
+    fn lacks(&self, is_there: impl Fn(Evidence) -> bool) -> Vec<Evidence> {
+        self.evidence.iter().copied().filter(|&evidence| !is_there(evidence)).collect()
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(name) => write!(f, "{name}"),
+            Self::StaticProgram(name) => write!(f, "a statically linked {name}"),
+            Self::Path(path) => write!(f, "{path}"),
+        }
+    }
+}
 
 /// What to do about missing packages.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,33 +102,58 @@ enum Plan {
 ///
 /// # Errors
 /// Something is missing and may not be installed by us (the message holds the exact
-/// command), or apt-get failed.
+/// command), apt-get failed, or what it installed is not what is needed.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing = missing_packages(needs, is_there);
+    let unmet: Vec<Need> = needs.iter().copied().filter(|need| !need.is_met()).collect();
     let apt_get = command::find("apt-get");
-    match plan(missing, apt_get.is_some(), Rights::detect()? == Rights::Root) {
-        Plan::Nothing => Ok(()),
-        Plan::Ask(message) => bail!(message),
-        Plan::Install(packages) => {
-            let apt_get = || {
-                let mut command = Command::new("apt-get");
-                command.env("DEBIAN_FRONTEND", "noninteractive");
-                command
-            };
-            command::run(apt_get().args(["--quiet", "update"]))?;
-            command::run(apt_get().args(INSTALL).args(packages))
+    match plan(packages(&unmet), apt_get.is_some(), Rights::detect()? == Rights::Root) {
+        Plan::Nothing => return Ok(()),
+        Plan::Ask(message) => Err(anyhow!(message)),
+        Plan::Install(packages) => install(&packages).and_then(|()| look_again(&unmet, is_there)),
+    }
+    .map_err(|error| with_alternatives(&error, &unmet))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    command::run(apt_get().args(["--quiet", "update"]))?;
+    command::run(apt_get().args(INSTALL).args(packages))
+}
+
+/// That apt-get succeeds says little: another distribution's package of that name may
+/// hold other things.
+fn look_again(needs: &[Need], is_there: impl Fn(Evidence) -> bool) -> Result<()> {
+    for need in needs {
+        let lacks = need.lacks(&is_there);
+        if !lacks.is_empty() {
+            let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+            let packages = need.packages.join(" ");
+            bail!(
+                "apt-get has installed {packages}, but this is still missing: {}",
+                lacks.join(", ")
+            );
         }
     }
+    Ok(())
+}
+
+/// The error, and what would do instead of the packages.
+fn with_alternatives(error: &Error, unmet: &[Need]) -> Error {
+    let error = format!("{error:#}");
+    let alternatives = unmet.iter().map(|need| need.otherwise).filter(|it| !it.is_empty());
+    let lines: Vec<_> = std::iter::once(error.as_str()).chain(alternatives).collect();
+    anyhow!(lines.join("\n"))
 }
 
 /// Without recommended packages: docker.io's and prometheus' bring desktop fonts.
 const INSTALL: [&str; 4] = ["--quiet", "install", "--no-install-recommends", "--yes"];
 
-/// Packages of the needs for which `is_there` doesn't find all the evidence.
-fn missing_packages(needs: &[Need], is_there: impl Fn(Evidence) -> bool) -> Vec<&'static str> {
-    let unmet =
-        needs.iter().filter(|need| !need.evidence.iter().all(|&evidence| is_there(evidence)));
-    unmet.flat_map(|need| need.packages).copied().collect()
+fn packages(needs: &[Need]) -> Vec<&'static str> {
+    needs.iter().flat_map(|need| need.packages).copied().collect()
 }
 
 fn plan(missing: Vec<&'static str>, has_apt: bool, is_root: bool) -> Plan {
@@ -201,16 +250,42 @@ mod tests {
         Need {
             packages: &["a", "a-dev"],
             evidence: &[Evidence::Program("a"), Evidence::Path("/a")],
+            otherwise: "Or build a.",
         },
-        Need { packages: &["b"], evidence: &[Evidence::StaticProgram("b")] },
+        Need::of(&["b"], &[Evidence::StaticProgram("b")]),
     ];
 
     #[test]
-    fn a_need_with_all_its_evidence_misses_nothing() {
-        assert!(missing_packages(&TWO, |_| true).is_empty());
-        assert_eq!(missing_packages(&TWO, |_| false), ["a", "a-dev", "b"]);
-        let without_path = |evidence| !matches!(evidence, Evidence::Path(_));
-        assert_eq!(missing_packages(&TWO, without_path), ["a", "a-dev"]);
+    fn a_need_with_all_its_evidence_lacks_nothing() {
+        let lacks = |is_there: fn(Evidence) -> bool| {
+            TWO.map(|need| need.lacks(is_there).iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(lacks(|_| true), [vec![], vec![""; 0]]);
+        assert_eq!(lacks(|_| false), [vec!["a", "/a"], vec!["a statically linked b"]]);
+        assert_eq!(lacks(|it| !matches!(it, Evidence::Path(_))), [vec!["/a"], vec![]]);
+        assert_eq!(packages(&TWO), ["a", "a-dev", "b"]);
+        assert!(Need::of(&[], &[Evidence::Program("sh"), Evidence::Path("/")]).is_met());
+        assert!(!Need::of(&[], &[Evidence::Program("sh"), Evidence::Path("/no/such")]).is_met());
+    }
+
+    #[test]
+    fn what_is_missing_after_the_installation_is_told() {
+        assert!(look_again(&TWO, |_| true).is_ok());
+        let error = look_again(&TWO, |it| !matches!(it, Evidence::Path(_))).unwrap_err();
+        let told = "apt-get has installed a a-dev, but this is still missing: /a";
+        assert_eq!(error.to_string(), told);
+    }
+
+    #[test]
+    fn an_error_ends_with_what_would_do_instead() {
+        let error = || anyhow!("no").context("apt-get failed");
+        assert_eq!(
+            with_alternatives(&error(), &TWO).to_string(),
+            "apt-get failed: no\nOr build a."
+        );
+        assert_eq!(with_alternatives(&error(), &TWO[1..]).to_string(), "apt-get failed: no");
+        let hint = EBPF_TOOLCHAIN.otherwise;
+        assert!(hint.contains("nightly --component rust-src") && hint.contains("llvm-objcopy"));
     }
 
     #[test]

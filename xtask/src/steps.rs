@@ -112,7 +112,6 @@ pub(crate) fn set_up(steps: &[Step]) -> Result<()> {
     let mut needs = Vec::new();
     if steps.contains(&Step::Kernel) {
         needs.extend(requirements::KERNEL_TESTS);
-        needs.push(requirements::PERF);
     }
     // One look and one message for all of it, with the compiler if that will be
     // Debian's.

@@ -19,9 +19,6 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_OBJCOPY: &str = "llvm-objcopy-22";
 
-/// Its prebuilt `core`; comes with the package libstd-rust-web-dev-bpf.
-const DEBIAN_BPF_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none";
-
 /// What a caller's cargo or rustup sets, or a user for the host's builds: none of it
 /// may reach the eBPF build, or it would not be reproducible.
 const SCRUBBED: [&str; 10] = [
@@ -82,11 +79,7 @@ impl Toolchain {
         if let Some(toolchain) = Self::instead_of_debian() {
             return Ok(toolchain);
         }
-        requirements::ensure(&[requirements::EBPF_TOOLCHAIN]).context(
-            "no compiler for eBPF. (Where Debian's can't be had: \
-             `rustup toolchain install nightly --component rust-src`, \
-             then bpf-linker and llvm-objcopy on PATH)",
-        )?;
+        requirements::ensure(&[requirements::EBPF_TOOLCHAIN]).context("no compiler for eBPF")?;
         let bpf_linker = requirements::ensure_bpf_linker()?;
         let objcopy = command::find(DEBIAN_OBJCOPY).context("llvm-22 has no llvm-objcopy-22")?;
         Ok(Self { kind: Kind::Debian, bpf_linker, objcopy })
@@ -97,9 +90,9 @@ impl Toolchain {
         Self::instead_of_debian().is_some()
     }
 
-    /// rustup's nightly, if it is complete and Debian's isn't there.
+    /// rustup's nightly, if it is complete and Debian's compiler isn't.
     fn instead_of_debian() -> Option<Self> {
-        if Path::new(DEBIAN_BPF_CORE).exists() { None } else { Self::nightly() }
+        if requirements::EBPF_TOOLCHAIN.is_met() { None } else { Self::nightly() }
     }
 
     /// rustup's nightly, if nothing of it is missing.
