@@ -63,6 +63,8 @@ pub struct CgroupView {
 pub struct Exited {
     /// How many series have ended.
     pub containers: u64,
+    /// How many of them before their time, because more had ended than are retained.
+    pub early: u64,
     /// Their usage.
     pub usage: Usage,
 }
@@ -108,7 +110,7 @@ pub struct SlotCounts {
     pub free: u64,
     /// Owned by a cgroup.
     pub used: u64,
-    /// Of a cgroup that is gone, read and not yet cleared.
+    /// Of a cgroup that is gone, not yet read for the last time and cleared.
     pub retiring: u64,
 }
 

@@ -31,7 +31,7 @@ fn a_container_lives_is_retained_and_ends_in_the_roll_up() {
     host.tidy();
     let over = host.snapshot();
     assert!(over.containers.is_empty());
-    assert_eq!(over.exited, Exited { containers: 1, usage });
+    assert_eq!(over.exited, Exited { containers: 1, early: 0, usage });
     assert_eq!(over.host, usage, "the host's sum loses nothing");
 }
 
