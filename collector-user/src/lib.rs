@@ -4,6 +4,7 @@
 //! # Layout
 //! - [`args`]: the command line, parsed and validated before anything is loaded.
 //! - [`authority`]: `HOST[:PORT]` as people write it.
+//! - [`errors`]: an error and its causes, in one line.
 //! - [`exit`]: the exit codes, all of them.
 //! - [`logging`]: lines on stderr, and nothing that can stop the daemon.
 //! - [`preflight`]: what this host lacks, all of it at once.
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod args;
 pub mod authority;
+pub mod errors;
 pub mod exit;
 pub mod exposition;
 pub mod logging;

@@ -60,15 +60,6 @@ pub fn start(settings: Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error with its causes in one line, `what: why: why that`: what a person needs to
-/// read, whichever level of the error knows the reason.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
 fn subscriber<W>(settings: Log, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -275,18 +266,6 @@ mod tests {
         });
         let rest = "level=warn target=library message=\"it happened\" from=aya::bpf\n";
         assert!(line.ends_with(rest), "{line}");
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_causes() {
-        let taken = log::set_boxed_logger(Box::new(Bridge { filter: Targets::new() }))
-            .and_then(|()| log::set_boxed_logger(Box::new(Bridge { filter: Targets::new() })))
-            .unwrap_err();
-        let cause = taken.to_string();
-        assert_eq!(
-            chain(&Error::AlreadyBridged(taken)),
-            format!("the log crate's records are already taken in this process: {cause}")
-        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use slicemeter::{
     app,
     args::{self, Action, Config},
+    errors::chain,
     exit, logging, preflight,
 };
 
@@ -24,21 +25,20 @@ fn main() -> ExitCode {
 fn start(action: Action, config: Config) -> exit::Code {
     if let Err(error) = logging::start(config.log) {
         // Cannot happen in a process that does this once, and no log can tell of it.
-        let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", logging::chain(&error));
+        let _nobody_to_tell = writeln!(io::stderr(), "slicemeter: {}", chain(&error));
         return exit::Code::Internal;
     }
     let mut report = preflight::examine(&config);
+    let verdict = report.exit_code();
+    // What is missing is told all at once; where nothing is, nobody need wait for Docker.
+    if action == Action::Check || verdict != exit::Code::Success {
+        report.findings.push(preflight::examine_docker(&config.docker.host));
+    }
     match action {
-        Action::Check => {
-            report.findings.push(preflight::examine_docker(&config.docker.host));
-            report.print()
-        }
+        Action::Check => report.print(),
         Action::Run => {
             report.log();
-            match report.exit_code() {
-                exit::Code::Success => run(config),
-                lacking => lacking,
-            }
+            if verdict == exit::Code::Success { run(config) } else { verdict }
         }
     }
 }
@@ -47,7 +47,7 @@ fn run(config: Config) -> exit::Code {
     match app::run(config) {
         Ok(()) => exit::Code::Success,
         Err(error) => {
-            tracing::error!("{}", logging::chain(&error));
+            tracing::error!("{}", chain(&error));
             error.exit_code()
         }
     }

@@ -41,7 +41,7 @@ const DOCKER_QUEUE: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The async runtime, or a signal handler.
-    #[error("cannot set up the process: {0}")]
+    #[error("cannot set up the process")]
     Process(#[source] io::Error),
     /// A task ended by itself.
     #[error("internal error: the {0} has ended")]
@@ -55,7 +55,7 @@ pub enum Error {
         source: JoinError,
     },
     /// The listen address is taken, not ours, or not permitted.
-    #[error("cannot listen on {address}: {source}; choose another with --web.listen-address")]
+    #[error("cannot listen on {address} (choose another with --web.listen-address)")]
     Listen {
         /// The address.
         address: String,

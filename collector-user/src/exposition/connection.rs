@@ -27,7 +27,7 @@ use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutWriter;
@@ -81,7 +81,9 @@ pub async fn serve(
             biased;
             // A dropped sender means that whoever would stop us is gone.
             _ = shutdown.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(end) = connections.join_next(), if !connections.is_empty() => {
+                note_end(end, &stats);
+            }
             stream = accept(&listener, &stats) => {
                 if connections.len() >= limits.connections {
                     stats.connections_refused.add();
@@ -97,18 +99,22 @@ pub async fn serve(
         }
     }
     drop(listener);
-    drain(connections, graceful, limits.drain).await
+    drain(connections, graceful, limits.drain, &stats).await
 }
 
 async fn drain(
     mut connections: JoinSet<()>,
     graceful: GracefulShutdown,
     limit: Duration,
+    stats: &WebStats,
 ) -> Drained {
-    if timeout(limit, graceful.shutdown()).await.is_ok() {
+    let in_time = timeout(limit, graceful.shutdown()).await.is_ok();
+    while let Some(end) = connections.try_join_next() {
+        note_end(end, stats);
+    }
+    if in_time {
         return Drained { cut_connections: 0 };
     }
-    while connections.try_join_next().is_some() {}
     let cut_connections = connections.len();
     tracing::warn!(
         connections = cut_connections,
@@ -116,6 +122,17 @@ async fn drain(
     );
     connections.shutdown().await;
     Drained { cut_connections }
+}
+
+/// Counts a task that panicked: its client saw the connection break, and nobody else
+/// would know. (What clients do wrong ends no task this way.)
+fn note_end(end: Result<(), JoinError>, stats: &WebStats) {
+    if let Err(error) = end
+        && error.is_panic()
+    {
+        stats.cut_internal_error.add();
+        tracing::error!(%error, "serving a connection failed: this is a bug, please report it");
+    }
 }
 
 /// The next connection. May be dropped at any time: none is lost by it.

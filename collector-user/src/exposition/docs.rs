@@ -9,8 +9,9 @@ use prometheus::proto::MetricType;
 use super::{
     config::Limits,
     connection::HEAD_BYTES,
-    families::{Family, LABEL_VALUE_BYTES, Stability, all},
+    families::{Family, Stability, all},
 };
+use crate::model::container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, TEXT_LIMIT_BYTES};
 
 const BEGIN: &str =
     "<!-- begin: generated from the code; UPDATE_GOLDEN=1 cargo test -p slicemeter -->";
@@ -100,7 +101,7 @@ fn every_family_is_in_a_table() {
 #[test]
 fn the_limits_in_the_prose_are_the_codes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-    let prose = std::fs::read_to_string(path).expect("docs/metrics.md exists");
+    let prose = std::fs::read_to_string(path).expect("docs/metrics.md exists").replace('\n', " ");
     let Limits { connections, request, snapshot, response, write_stall, drain: _ } =
         Limits::default();
     for sentence in [
@@ -109,7 +110,9 @@ fn the_limits_in_the_prose_are_the_codes() {
         format!("no snapshot within {snapshot:?}"),
         format!("read nothing for {write_stall:?}, or took more than {response:?} for"),
         format!("a head of more than {} KiB", HEAD_BYTES / 1024),
-        format!("Values of more than {LABEL_VALUE_BYTES} bytes are cut"),
+        format!("at most {LABELS_LIMIT} of them, the first by name"),
+        format!("name is longer than {LABEL_NAME_LIMIT_BYTES} bytes"),
+        format!("{TEXT_LIMIT_BYTES} bytes of a name, an image or a label's value are kept"),
     ] {
         let sentence = sentence.replace("0s", "0 s").replace("5s", "5 s");
         assert!(prose.contains(&sentence), "docs/metrics.md does not say: {sentence}");

@@ -19,8 +19,6 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-#[cfg(test)]
-pub(super) use self::labels::LABEL_VALUE_BYTES;
 use self::labels::{pair, subjects};
 use super::{build::BuildInfo, process::ProcessUsage, web_stats::WebCounts};
 use crate::model::{

@@ -1,4 +1,4 @@
-//! The daemon's own cost, from its /proc files.
+//! The daemon's own cost, from its /proc files; and what its log lost.
 //!
 //! Owns reading and its failures: a reading that fails is absent and counted, and
 //! never breaks a scrape.
@@ -9,6 +9,8 @@ use procfs::{
     ProcResult,
     process::{LimitValue, Process},
 };
+
+use crate::logging;
 
 /// What the daemon itself uses; `None` is what could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,6 +31,8 @@ pub struct ProcessUsage {
     pub threads: Option<f64>,
     /// Reads that failed so far, this one's included.
     pub read_failures: u64,
+    /// Log lines that stderr did not take so far.
+    pub log_write_failures: u64,
 }
 
 /// Reads [`ProcessUsage`], and counts what fails.
@@ -40,7 +44,8 @@ pub(super) struct ProcessReader {
 impl ProcessReader {
     /// Some five small files of /proc/self: tens of microseconds.
     pub(super) fn read(&self) -> ProcessUsage {
-        let mut usage = ProcessUsage::default();
+        let log_write_failures = logging::failed_writes();
+        let mut usage = ProcessUsage { log_write_failures, ..ProcessUsage::default() };
         if let Some(process) = self.counted(Process::myself()) {
             self.read_stat(&process, &mut usage);
             usage.open_fds = self.counted(process.fd_count()).map(|count| count as f64);

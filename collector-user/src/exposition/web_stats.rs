@@ -35,6 +35,7 @@ pub(super) struct WebStats {
     pub(super) cut_slow_reader: Tally,
     pub(super) cut_slow_request: Tally,
     pub(super) cut_bad_request: Tally,
+    pub(super) cut_internal_error: Tally,
     pub(super) accept_errors: Tally,
 }
 
@@ -59,6 +60,8 @@ pub struct WebCounts {
     pub cut_slow_request: u64,
     /// Connections cut because what came was no HTTP, or too long a head.
     pub cut_bad_request: u64,
+    /// Connections that ended because serving them panicked.
+    pub cut_internal_error: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,
 }
@@ -75,6 +78,7 @@ impl WebStats {
             cut_slow_reader: self.cut_slow_reader.get(),
             cut_slow_request: self.cut_slow_request.get(),
             cut_bad_request: self.cut_bad_request.get(),
+            cut_internal_error: self.cut_internal_error.get(),
             accept_errors: self.accept_errors.get(),
         }
     }

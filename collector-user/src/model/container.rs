@@ -1,8 +1,27 @@
 //! What is known of a container besides its usage: who it is.
 //!
-//! Owns the value; the runtime's API (`source::docker`) fills it in.
+//! Owns the value and how much of a runtime's texts is kept; the runtime's API
+//! (`source::docker`) fills it in.
 
 use std::collections::BTreeMap;
+
+/// Most labels kept of one container, the first by name: each is a label on every
+/// series it has.
+pub const LABELS_LIMIT: usize = 32;
+
+/// Longest name of a label that is kept, in bytes; Docker's conventions and Kubernetes
+/// (63 plus a prefix of 253) stay below.
+pub const LABEL_NAME_LIMIT_BYTES: usize = 320;
+
+/// Bytes kept of a name, an image or a label's value. Names and images are shorter; a
+/// label can hold a whole document, and its every byte is repeated on each of a
+/// container's lines and stays in Prometheus' index.
+pub const TEXT_LIMIT_BYTES: usize = 1024;
+
+/// The longest prefix of whole characters within [`TEXT_LIMIT_BYTES`].
+pub fn capped(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_LIMIT_BYTES)].to_owned()
+}
 
 /// A container's full id: 64 lower-case hexadecimal digits for Docker, containerd,
 /// CRI-O and Podman.
@@ -24,7 +43,7 @@ impl ContainerId {
 /// Identity of a container as its runtime tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerMeta {
-    /// Name without Docker's leading slash.
+    /// Name without Docker's leading slash; [`capped`], as the other texts.
     pub name: String,
     /// Image as the user gave it (`busybox:1.36`), not its digest.
     pub image: String,
@@ -47,4 +66,19 @@ pub enum DockerUpdate {
     Removed(ContainerId),
     /// The API does not answer; what is known stays. The reason is for people.
     Down(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let short = "é".repeat(TEXT_LIMIT_BYTES / 2);
+        assert_eq!(capped(&short), short, "exactly the limit passes whole");
+        let long = format!("x{short}");
+        let cut = capped(&long);
+        assert_eq!(cut.len(), TEXT_LIMIT_BYTES - 1, "no half of an é");
+        assert!(long.starts_with(&cut));
+    }
 }

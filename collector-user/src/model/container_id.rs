@@ -12,33 +12,16 @@ const ID_LEN: usize = 64;
 /// driver, `libpod-<id>` without it, `<slice>:docker:<id>` where a runtime took
 /// systemd's notation for a plain name. What stands for a container's *monitor*
 /// (`crio-conmon-<id>`, `libpod-conmon-<id>`) is not here, and so is no container.
-const PREFIXES: [(&str, Runtime); 6] = [
-    ("docker", Runtime::Docker),
-    ("cri-containerd", Runtime::Containerd),
-    ("nerdctl", Runtime::Containerd),
-    ("crio", Runtime::CriO),
-    ("libpod", Runtime::Podman),
-    // Podman with `--cgroups=split`.
-    ("libpod-payload", Runtime::Podman),
+const PREFIXES: [&str; 6] = [
+    "docker",
+    // containerd: Kubernetes' CRI plugin, and nerdctl.
+    "cri-containerd",
+    "nerdctl",
+    "crio",
+    // Podman; the second with `--cgroups=split`.
+    "libpod",
+    "libpod-payload",
 ];
-
-/// Who made a container, as far as its cgroup's name tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Runtime {
-    /// Docker Engine, also as Kubernetes' runtime.
-    Docker,
-    /// containerd: Kubernetes' CRI plugin, or nerdctl.
-    Containerd,
-    /// CRI-O.
-    CriO,
-    /// Podman.
-    Podman,
-    /// The kubelet's cgroupfs driver: the pod's cgroup holds bare ids, whatever the
-    /// runtime.
-    Kubernetes,
-    /// A bare id below a parent that someone chose (`--cgroup-parent`).
-    Unknown,
-}
 
 /// The container that a cgroup belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +31,6 @@ pub struct ContainerMatch<'a> {
     pub root: &'a str,
     /// The container's full id: 64 lower-case hexadecimal digits.
     pub id: &'a str,
-    /// Who made it.
-    pub runtime: Runtime,
 }
 
 /// Finds the innermost container that encloses the cgroup at `path` (from the
@@ -58,10 +39,8 @@ pub struct ContainerMatch<'a> {
 pub fn deepest_container(path: &str) -> Option<ContainerMatch<'_>> {
     let mut end = path.len();
     for segment in path.rsplit('/') {
-        if let Some((id, named)) = container_of(segment) {
-            let root = &path[..end];
-            let runtime = named.unwrap_or_else(|| runtime_of_parent(root));
-            return Some(ContainerMatch { root, id, runtime });
+        if let Some(id) = container_of(segment) {
+            return Some(ContainerMatch { root: &path[..end], id });
         }
         // The slash before the first segment is no segment's: nothing is left then.
         end = end.saturating_sub(segment.len() + 1);
@@ -69,10 +48,12 @@ pub fn deepest_container(path: &str) -> Option<ContainerMatch<'_>> {
     None
 }
 
-/// The id in one segment, and the runtime if the segment names it.
-fn container_of(segment: &str) -> Option<(&str, Option<Runtime>)> {
+/// The id in one segment.
+fn container_of(segment: &str) -> Option<&str> {
+    // Bare: Docker's and containerd's cgroupfs drivers, the kubelet's, and whatever lies
+    // below a parent that someone chose (`--cgroup-parent`).
     if is_id(segment) {
-        return Some((segment, None));
+        return Some(segment);
     }
     let named = segment.strip_suffix(".scope").unwrap_or(segment);
     let start = named.len().checked_sub(ID_LEN)?;
@@ -84,39 +65,11 @@ fn container_of(segment: &str) -> Option<(&str, Option<Runtime>)> {
         Some(slice_and_prefix) => slice_and_prefix.rsplit_once(':')?.1,
         None => head.strip_suffix('-')?,
     };
-    let (_, runtime) = PREFIXES.iter().find(|(known, _)| *known == prefix)?;
-    Some((id, Some(*runtime)))
-}
-
-/// The runtime of a bare id, from the cgroups it lies in.
-fn runtime_of_parent(root: &str) -> Runtime {
-    let mut parents = root.rsplit('/').skip(1);
-    match parents.next() {
-        Some("docker") => Runtime::Docker,
-        // containerd's name spaces: the CRI plugin's, and nerdctl's.
-        Some("k8s.io" | "default") => Runtime::Containerd,
-        Some(parent) if is_pod(parent) || parents.any(|name| name.starts_with("kubepods")) => {
-            Runtime::Kubernetes
-        }
-        _ => Runtime::Unknown,
-    }
-}
-
-/// Whether a segment is a pod's cgroup: `pod<uid>`, or `kubepods-…-pod<uid>.slice`.
-fn is_pod(segment: &str) -> bool {
-    segment.starts_with("kubepods") || {
-        let uid = segment.strip_prefix("pod").unwrap_or_default();
-        // A uid, or the hash of a static pod's manifest.
-        uid.len() >= 32 && uid.bytes().all(|byte| is_digit(byte) || matches!(byte, b'-' | b'_'))
-    }
+    PREFIXES.contains(&prefix).then_some(id)
 }
 
 fn is_id(text: &str) -> bool {
-    text.len() == ID_LEN && text.bytes().all(is_digit)
-}
-
-fn is_digit(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+    text.len() == ID_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

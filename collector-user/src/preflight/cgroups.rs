@@ -5,7 +5,7 @@
 use super::{Finding, Severity};
 use crate::{
     args::Config,
-    logging,
+    errors::chain,
     source::cgroupfs::{self, Hierarchy, HierarchyError},
 };
 
@@ -19,7 +19,7 @@ pub(super) fn judge(found: &Result<Hierarchy, HierarchyError>) -> Finding {
     match found {
         Ok(hierarchy) => Finding::fine("cgroups", hierarchy.to_string()),
         // These errors say themselves what to do.
-        Err(error) => Finding::told(Severity::MissingOnHost, "cgroups", logging::chain(error)),
+        Err(error) => Finding::told(Severity::MissingOnHost, "cgroups", chain(error)),
     }
 }
 

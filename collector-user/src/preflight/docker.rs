@@ -3,10 +3,13 @@
 
 use std::{io, time::Duration};
 
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 
 use super::{Finding, Severity};
-use crate::source::docker::{DockerError, Endpoint, EngineVersion};
+use crate::{
+    errors::chain,
+    source::docker::{DockerError, Endpoint, EngineVersion},
+};
 
 /// How long Docker may take to answer the probe: a live one takes milliseconds.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -15,17 +18,26 @@ pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     /// This process can't ask.
-    #[error("cannot ask for it: {0}")]
+    #[error("cannot ask for it")]
     Runtime(#[source] io::Error),
     /// Docker's part.
     #[error(transparent)]
     Docker(#[from] DockerError),
 }
 
-/// Asks Docker for its version, in a runtime of its own.
+/// Asks Docker for its version, in a runtime of its own; connecting and answering may
+/// take `limit` each.
 pub(super) fn probe(host: &Endpoint, limit: Duration) -> Result<EngineVersion, ProbeError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(ProbeError::Runtime)?.block_on(host.version(limit))?)
+    limited(runtime.map_err(ProbeError::Runtime)?, host.version(limit)).map_err(Into::into)
+}
+
+/// Waits for `question` and for nothing else: a name is resolved in a thread that can't
+/// be interrupted, and dropping the runtime would wait for it, without a limit.
+fn limited<T>(runtime: Runtime, question: impl Future<Output = T>) -> T {
+    let answer = runtime.block_on(question);
+    runtime.shutdown_background();
+    answer
 }
 
 pub(super) fn judge(host: &Endpoint, probe: &Result<EngineVersion, ProbeError>) -> Finding {
@@ -37,7 +49,7 @@ pub(super) fn judge(host: &Endpoint, probe: &Result<EngineVersion, ProbeError>) 
         Err(error) => Finding::told(
             Severity::Warning,
             "Docker",
-            format!("container names and labels will be missing: {error}"),
+            format!("container names and labels will be missing: {}", chain(error)),
         ),
     }
 }
@@ -110,6 +122,22 @@ mod tests {
             let finding = judged(&Endpoint::Unix(path), Duration::from_secs(5));
             assert!(finding.what.contains("-aG docker"), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_long_in_resolving_does_not_keep_the_answer() {
+        // What the resolver does behind `TcpStream::connect((name, port))`.
+        let (resolver, hangs) = std::sync::mpsc::channel::<()>();
+        let question = async move {
+            let resolving = tokio::task::spawn_blocking(move || hangs.recv());
+            tokio::time::timeout(Duration::from_millis(50), resolving).await.is_err()
+        };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (answer, answered) = std::sync::mpsc::channel();
+        thread::spawn(move || answer.send(limited(runtime, question)));
+        let gave_up = answered.recv_timeout(Duration::from_secs(20));
+        assert_eq!(gave_up, Ok(true), "while the thread still hangs");
+        drop(resolver);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Major and minor of a release such as `6.18.44-fc-v595`, `5.10-rc3` or `6.1+`.
+/// Major and minor of a release such as `6.18.44-acme-v595`, `5.10-rc3` or `6.1+`.
 pub(super) fn parse_release(release: &str) -> Option<Release> {
     let (major, rest) = release.split_once('.')?;
     let minor_end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn releases_of_real_kernels_are_understood() {
         for (release, version) in [
-            ("6.18.44-fc-v595", (6, 18)),
+            ("6.18.44-acme-v595", (6, 18)),
             ("5.10.0-28-amd64", (5, 10)),
             ("5.15.167.4-microsoft-standard-WSL2", (5, 15)),
             ("4.18.0-553.el8_10.x86_64", (4, 18)),

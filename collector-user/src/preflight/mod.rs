@@ -182,10 +182,10 @@ pub fn examine(config: &Config) -> Report {
     Report { findings }
 }
 
-/// Looks whether Docker answers, too: for who asks before the start. The start itself
-/// does not wait for Docker; its source says what is wrong as soon as it knows. Takes a
-/// few seconds if Docker hangs. Runs a small runtime of its own, so it must not be
-/// called from within one.
+/// Looks whether Docker answers, too: for `check`, and for a start that is refused
+/// anyway. A start that succeeds does not wait for Docker; its source says what is
+/// wrong as soon as it knows. Takes a few seconds if Docker, or whoever resolves its
+/// name, hangs. Runs a small runtime of its own, so it must not be called from within one.
 pub fn examine_docker(host: &Endpoint) -> Finding {
     docker::judge(host, &docker::probe(host, docker::PROBE_TIMEOUT))
 }

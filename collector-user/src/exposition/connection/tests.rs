@@ -10,8 +10,21 @@ use flate2::read::GzDecoder;
 use tokio::io::AsyncWriteExt;
 
 use self::harness::{Server, get};
-use super::Drained;
+use super::{Drained, JoinSet, WebStats, note_end};
 use crate::exposition::TelemetryPath;
+
+#[tokio::test]
+async fn only_a_task_that_panicked_counts_as_our_error() {
+    let stats = WebStats::default();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async {});
+    tasks.spawn(async { panic!("a test's") });
+    tasks.spawn(std::future::pending()).abort();
+    while let Some(end) = tasks.join_next().await {
+        note_end(end, &stats);
+    }
+    assert_eq!(stats.counts().cut_internal_error, 1);
+}
 
 #[tokio::test]
 async fn metrics_are_text_as_prometheus_wants_it() {

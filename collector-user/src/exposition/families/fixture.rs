@@ -22,6 +22,7 @@ pub(super) fn scrape(snapshot: Snapshot) -> Scrape {
         cut_slow_reader: 5,
         cut_slow_request: 6,
         cut_bad_request: 7,
+        cut_internal_error: 9,
         accept_errors: 8,
     };
     let process = ProcessUsage {
@@ -33,6 +34,7 @@ pub(super) fn scrape(snapshot: Snapshot) -> Scrape {
         start_time_seconds: Some(1_704_160_000.5),
         threads: Some(2.0),
         read_failures: 0,
+        log_write_failures: 10,
     };
     let build = BuildInfo { version: "1.2.3", revision: Some("0123abc"), rustc: Some("1.95.0") };
     Scrape::new(Arc::new(snapshot), web, process, build)

@@ -28,6 +28,7 @@ const CUT: &Cases<WebCounts> = &[
     ("slow_reader", |web| web.cut_slow_reader as f64),
     ("slow_request", |web| web.cut_slow_request as f64),
     ("bad_request", |web| web.cut_bad_request as f64),
+    ("internal_error", |web| web.cut_internal_error as f64),
 ];
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -176,7 +177,8 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "slicemeter_connections_cut_total",
         kind: MetricType::COUNTER,
         help: "Connections that the web server cut: the client read too slowly, took too long \
-               to send its request, or sent none that HTTP allows.",
+               to send its request, or sent none that HTTP allows; internal_error when the \
+               server itself failed.",
         labels: &["reason"],
         source: "web server",
         stability: Stability::Stable,
@@ -196,6 +198,15 @@ pub(super) const FAMILIES: &[Family] = &[
         source: "/proc/self",
         stability: Stability::Stable,
         samples: |scrape| vec![counter(vec![], scrape.process.read_failures as f64)],
+    },
+    Family {
+        name: "slicemeter_log_write_failures_total",
+        kind: MetricType::COUNTER,
+        help: "Log lines lost because stderr did not take them (closed pipe, full disk).",
+        labels: &[],
+        source: "stderr",
+        stability: Stability::Stable,
+        samples: |scrape| vec![counter(vec![], scrape.process.log_write_failures as f64)],
     },
 ];
 

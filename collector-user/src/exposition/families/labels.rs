@@ -1,7 +1,8 @@
 //! Who a series belongs to: `id`, `name`, `image` and the allow-listed labels.
 //!
-//! Owns sanitising and capping; which labels are allowed was decided before (the
-//! Docker source keeps no others).
+//! Owns sanitising; which labels are allowed, and how much of a text is kept, was decided
+//! before (the Docker source keeps no others). `id` is never cut: the kernel bounds
+//! paths, and two containers must never become one series.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +12,6 @@ use crate::model::{
     snapshot::{ContainerView, Snapshot},
     usage::Usage,
 };
-
-/// Bytes of a label's value that are shown. Names and images are shorter; a label can
-/// hold a whole document, and its every byte is repeated on each of a container's
-/// lines and stays in Prometheus' index. `id` is not cut: the kernel bounds paths, and
-/// two containers must never become one series.
-pub(in crate::exposition) const LABEL_VALUE_BYTES: usize = 1024;
 
 /// What cAdvisor puts before a container's own labels.
 pub(super) const LABEL_PREFIX: &str = "container_label_";
@@ -91,7 +86,7 @@ pub(super) fn pair(name: &str, value: &str) -> LabelPair {
 }
 
 fn identity(path: &str, name: &str, image: &str) -> Vec<LabelPair> {
-    vec![pair("id", path), pair("name", capped(name)), pair("image", capped(image))]
+    vec![pair("id", path), pair("name", name), pair("image", image)]
 }
 
 fn container_labels(container: &ContainerView) -> Vec<LabelPair> {
@@ -111,7 +106,7 @@ fn container_labels(container: &ContainerView) -> Vec<LabelPair> {
         if taken.insert(name.clone()) {
             let mut label = LabelPair::default();
             label.set_name(name);
-            label.set_value(capped(value).to_owned());
+            label.set_value(value.clone());
             labels.push(label);
         }
     }
@@ -122,11 +117,6 @@ fn container_labels(container: &ContainerView) -> Vec<LabelPair> {
 fn sanitised(original: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     LABEL_PREFIX.chars().chain(original.chars().map(legal)).collect()
-}
-
-/// The longest prefix of whole characters within [`LABEL_VALUE_BYTES`].
-fn capped(value: &str) -> &str {
-    &value[..value.floor_char_boundary(LABEL_VALUE_BYTES)]
 }
 
 #[cfg(test)]
@@ -140,15 +130,5 @@ mod tests {
             "container_label_com_docker_compose_project_working_dir"
         );
         assert_eq!(sanitised("a-b/c é"), "container_label_a_b_c__");
-    }
-
-    #[test]
-    fn values_are_cut_between_characters() {
-        let short = "é".repeat(LABEL_VALUE_BYTES / 2);
-        assert_eq!(capped(&short), short, "exactly the limit passes whole");
-        let long = format!("x{short}");
-        let cut = capped(&long);
-        assert_eq!(cut.len(), LABEL_VALUE_BYTES - 1, "no half of an é");
-        assert!(long.starts_with(cut));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{fixture, labels::LABEL_VALUE_BYTES, *};
+use super::{fixture, *};
 use crate::{
     exposition::docs::matches_file,
     model::{
@@ -219,18 +219,5 @@ proptest! {
         prop_assert!((count - lines[BUCKETS - 1].value).abs() < 0.5);
         let sum_seconds = of("container_cpu_slice_seconds_sum")[0].value;
         prop_assert!((sum_seconds * 1e9 - sum_ns as f64).abs() < 1.0);
-    }
-
-    #[test]
-    fn long_values_are_cut_and_paths_are_not(length in 0_usize..3 * LABEL_VALUE_BYTES) {
-        let long = "x".repeat(length);
-        let meta = ContainerMeta { name: "n".into(), image: long.clone(), ..ContainerMeta::default() };
-        let mut snapshot = with_container(meta);
-        snapshot.containers[0].path = format!("/{long}").into();
-        let samples = samples(&text(snapshot));
-        let found = samples.iter().find(|it| it.labels.get("name").is_some_and(|it| it == "n"));
-        let labels = &found.expect("the container's sample").labels;
-        prop_assert_eq!(labels["image"].len(), length.min(LABEL_VALUE_BYTES));
-        prop_assert_eq!(labels["id"].len(), 1 + length);
     }
 }

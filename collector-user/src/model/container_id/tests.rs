@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{ContainerMatch, PREFIXES, Runtime, deepest_container};
+use super::{ContainerMatch, PREFIXES, deepest_container};
 
 /// `A` and `B` in the table's paths: two ids.
 const A: &str = "4cb3a3c0f9a2f5d2d2b6cb6e9c54a3c6b8a1a5d6ab0fd3f0d2e9c0d4f8e71b23";
@@ -12,175 +12,139 @@ fn expand(pattern: &str) -> String {
     pattern.replace("{A}", A).replace("{B}", B)
 }
 
-/// Path, the part of it that is the container's own cgroup, id, runtime.
-const CONTAINERS: &[(&str, &str, &str, Runtime)] = {
-    use Runtime::{Containerd, CriO, Docker, Kubernetes, Podman, Unknown};
-    &[
-        // Docker: cgroupfs driver, systemd driver, --cgroup-parent.
-        ("/docker/{A}", "/docker/{A}", "{A}", Docker),
-        ("/docker/{A}/", "/docker/{A}", "{A}", Docker),
-        ("/custom/{A}", "/custom/{A}", "{A}", Unknown),
-        ("/a/b/c/{A}", "/a/b/c/{A}", "{A}", Unknown),
-        ("/{A}", "/{A}", "{A}", Unknown),
-        ("/ecs/0f9d8c7b6a/{A}", "/ecs/0f9d8c7b6a/{A}", "{A}", Unknown),
-        ("/actions_job/{A}", "/actions_job/{A}", "{A}", Unknown),
-        ("/system.slice/docker-{A}.scope", "/system.slice/docker-{A}.scope", "{A}", Docker),
-        (
-            "/my.slice/my-app.slice/docker-{A}.scope",
-            "/my.slice/my-app.slice/docker-{A}.scope",
-            "{A}",
-            Docker,
-        ),
-        ("/system.slice:docker:{A}", "/system.slice:docker:{A}", "{A}", Docker),
-        // Rootless Docker, in the user's own systemd.
-        (
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope",
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope",
-            "{A}",
-            Docker,
-        ),
-        // A cgroup within the container: systemd as its init, or a delegated tree.
-        ("/docker/{A}/system.slice/foo.service", "/docker/{A}", "{A}", Docker),
-        ("/docker/{A}/init.scope", "/docker/{A}", "{A}", Docker),
-        ("/system.slice/docker-{A}.scope/init", "/system.slice/docker-{A}.scope", "{A}", Docker),
-        // Docker in Docker, kind, k3d, Docker in LXC: the deepest wins.
-        ("/docker/{A}/docker/{B}", "/docker/{A}/docker/{B}", "{B}", Docker),
-        ("/docker/{A}/docker/{B}/x/y", "/docker/{A}/docker/{B}", "{B}", Docker),
-        ("/docker/{A}/docker", "/docker/{A}", "{A}", Docker),
-        ("/docker/{A}/docker/buildkit", "/docker/{A}", "{A}", Docker),
-        (
-            "/system.slice/docker-{A}.scope/docker/{B}",
-            "/system.slice/docker-{A}.scope/docker/{B}",
-            "{B}",
-            Docker,
-        ),
-        (
-            "/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{B}.scope",
-            "/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{B}.scope",
-            "{B}",
-            Containerd,
-        ),
-        (
-            "/docker/{A}/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{B}",
-            "/docker/{A}/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{B}",
-            "{B}",
-            Kubernetes,
-        ),
-        ("/lxc/101/ns/docker/{A}", "/lxc/101/ns/docker/{A}", "{A}", Docker),
-        (
-            "/lxc.payload.web/system.slice/docker-{A}.scope",
-            "/lxc.payload.web/system.slice/docker-{A}.scope",
-            "{A}",
-            Docker,
-        ),
-        // Seen from within a cgroup name space.
-        ("/../{A}", "/../{A}", "{A}", Unknown),
-        ("/../../docker/{A}", "/../../docker/{A}", "{A}", Docker),
-        // containerd.
-        ("/k8s.io/{A}", "/k8s.io/{A}", "{A}", Containerd),
-        ("/default/{A}", "/default/{A}", "{A}", Containerd),
-        ("/system.slice/nerdctl-{A}.scope", "/system.slice/nerdctl-{A}.scope", "{A}", Containerd),
-        (
-            "/system.slice/cri-containerd-{A}.scope",
-            "/system.slice/cri-containerd-{A}.scope",
-            "{A}",
-            Containerd,
-        ),
-        (
-            "/system.slice/containerd.service/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice:cri-containerd:{A}",
-            "/system.slice/containerd.service/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice:cri-containerd:{A}",
-            "{A}",
-            Containerd,
-        ),
-        (
-            "/kubepods-besteffort.slice:cri-containerd:{A}/x",
-            "/kubepods-besteffort.slice:cri-containerd:{A}",
-            "{A}",
-            Containerd,
-        ),
-        // Kubernetes, cgroupfs driver.
-        (
-            "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
-            "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
-            "{A}",
-            Kubernetes,
-        ),
-        (
-            "/kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}/nested",
-            "/kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
-            "{A}",
-            Kubernetes,
-        ),
-        // … a static pod: its "uid" is a hash.
-        (
-            "/kubepods/besteffort/podb1946ac92492d2347c6235b4d2611184/{A}",
-            "/kubepods/besteffort/podb1946ac92492d2347c6235b4d2611184/{A}",
-            "{A}",
-            Kubernetes,
-        ),
-        (
-            "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/crio-{A}",
-            "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/crio-{A}",
-            "{A}",
-            CriO,
-        ),
-        // Kubernetes, systemd driver.
-        (
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/docker-{A}.scope",
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/docker-{A}.scope",
-            "{A}",
-            Docker,
-        ),
-        (
-            "/kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{A}.scope",
-            "/kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{A}.scope",
-            "{A}",
-            Containerd,
-        ),
-        (
-            "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/crio-{A}.scope/container",
-            "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/crio-{A}.scope",
-            "{A}",
-            CriO,
-        ),
-        (
-            "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/{A}",
-            "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/{A}",
-            "{A}",
-            Kubernetes,
-        ),
-        // CRI-O without Kubernetes.
-        ("/system.slice/crio-{A}.scope", "/system.slice/crio-{A}.scope", "{A}", CriO),
-        // Podman: root and user slices, cgroupfs, split, crun's inner `container`.
-        ("/machine.slice/libpod-{A}.scope", "/machine.slice/libpod-{A}.scope", "{A}", Podman),
-        (
-            "/machine.slice/libpod-{A}.scope/container",
-            "/machine.slice/libpod-{A}.scope",
-            "{A}",
-            Podman,
-        ),
-        (
-            "/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope/container/init.scope",
-            "/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope",
-            "{A}",
-            Podman,
-        ),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope/container",
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope",
-            "{A}",
-            Podman,
-        ),
-        (
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{A}",
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{A}",
-            "{A}",
-            Podman,
-        ),
-        ("/libpod_parent/libpod-{A}", "/libpod_parent/libpod-{A}", "{A}", Podman),
-        ("/libpod_parent/libpod-{A}/x", "/libpod_parent/libpod-{A}", "{A}", Podman),
-    ]
-};
+/// Path, the part of it that is the container's own cgroup, id.
+const CONTAINERS: &[(&str, &str, &str)] = &[
+    // Docker: cgroupfs driver, systemd driver, --cgroup-parent.
+    ("/docker/{A}", "/docker/{A}", "{A}"),
+    ("/docker/{A}/", "/docker/{A}", "{A}"),
+    ("/custom/{A}", "/custom/{A}", "{A}"),
+    ("/a/b/c/{A}", "/a/b/c/{A}", "{A}"),
+    ("/{A}", "/{A}", "{A}"),
+    ("/ecs/0f9d8c7b6a/{A}", "/ecs/0f9d8c7b6a/{A}", "{A}"),
+    ("/actions_job/{A}", "/actions_job/{A}", "{A}"),
+    ("/system.slice/docker-{A}.scope", "/system.slice/docker-{A}.scope", "{A}"),
+    ("/my.slice/my-app.slice/docker-{A}.scope", "/my.slice/my-app.slice/docker-{A}.scope", "{A}"),
+    ("/system.slice:docker:{A}", "/system.slice:docker:{A}", "{A}"),
+    // Rootless Docker, in the user's own systemd.
+    (
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope",
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope",
+        "{A}",
+    ),
+    // A cgroup within the container: systemd as its init, or a delegated tree.
+    ("/docker/{A}/system.slice/foo.service", "/docker/{A}", "{A}"),
+    ("/docker/{A}/init.scope", "/docker/{A}", "{A}"),
+    ("/system.slice/docker-{A}.scope/init", "/system.slice/docker-{A}.scope", "{A}"),
+    // Docker in Docker, kind, k3d, Docker in LXC: the deepest wins.
+    ("/docker/{A}/docker/{B}", "/docker/{A}/docker/{B}", "{B}"),
+    ("/docker/{A}/docker/{B}/x/y", "/docker/{A}/docker/{B}", "{B}"),
+    ("/docker/{A}/docker", "/docker/{A}", "{A}"),
+    ("/docker/{A}/docker/buildkit", "/docker/{A}", "{A}"),
+    (
+        "/system.slice/docker-{A}.scope/docker/{B}",
+        "/system.slice/docker-{A}.scope/docker/{B}",
+        "{B}",
+    ),
+    (
+        "/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{B}.scope",
+        "/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{B}.scope",
+        "{B}",
+    ),
+    (
+        "/docker/{A}/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{B}",
+        "/docker/{A}/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{B}",
+        "{B}",
+    ),
+    ("/lxc/101/ns/docker/{A}", "/lxc/101/ns/docker/{A}", "{A}"),
+    (
+        "/lxc.payload.web/system.slice/docker-{A}.scope",
+        "/lxc.payload.web/system.slice/docker-{A}.scope",
+        "{A}",
+    ),
+    // Seen from within a cgroup name space.
+    ("/../{A}", "/../{A}", "{A}"),
+    ("/../../docker/{A}", "/../../docker/{A}", "{A}"),
+    // containerd.
+    ("/k8s.io/{A}", "/k8s.io/{A}", "{A}"),
+    ("/default/{A}", "/default/{A}", "{A}"),
+    ("/system.slice/nerdctl-{A}.scope", "/system.slice/nerdctl-{A}.scope", "{A}"),
+    ("/system.slice/cri-containerd-{A}.scope", "/system.slice/cri-containerd-{A}.scope", "{A}"),
+    (
+        "/system.slice/containerd.service/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice:cri-containerd:{A}",
+        "/system.slice/containerd.service/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice:cri-containerd:{A}",
+        "{A}",
+    ),
+    (
+        "/kubepods-besteffort.slice:cri-containerd:{A}/x",
+        "/kubepods-besteffort.slice:cri-containerd:{A}",
+        "{A}",
+    ),
+    // Kubernetes, cgroupfs driver.
+    (
+        "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
+        "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
+        "{A}",
+    ),
+    (
+        "/kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}/nested",
+        "/kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/{A}",
+        "{A}",
+    ),
+    // … a static pod: its "uid" is a hash.
+    (
+        "/kubepods/besteffort/podb1946ac92492d2347c6235b4d2611184/{A}",
+        "/kubepods/besteffort/podb1946ac92492d2347c6235b4d2611184/{A}",
+        "{A}",
+    ),
+    (
+        "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/crio-{A}",
+        "/kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/crio-{A}",
+        "{A}",
+    ),
+    // Kubernetes, systemd driver.
+    (
+        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/docker-{A}.scope",
+        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/docker-{A}.scope",
+        "{A}",
+    ),
+    (
+        "/kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{A}.scope",
+        "/kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-{A}.scope",
+        "{A}",
+    ),
+    (
+        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/crio-{A}.scope/container",
+        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/crio-{A}.scope",
+        "{A}",
+    ),
+    (
+        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/{A}",
+        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/{A}",
+        "{A}",
+    ),
+    // CRI-O without Kubernetes.
+    ("/system.slice/crio-{A}.scope", "/system.slice/crio-{A}.scope", "{A}"),
+    // Podman: root and user slices, cgroupfs, split, crun's inner `container`.
+    ("/machine.slice/libpod-{A}.scope", "/machine.slice/libpod-{A}.scope", "{A}"),
+    ("/machine.slice/libpod-{A}.scope/container", "/machine.slice/libpod-{A}.scope", "{A}"),
+    (
+        "/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope/container/init.scope",
+        "/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope",
+        "{A}",
+    ),
+    (
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope/container",
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope",
+        "{A}",
+    ),
+    (
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{A}",
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{A}",
+        "{A}",
+    ),
+    ("/libpod_parent/libpod-{A}", "/libpod_parent/libpod-{A}", "{A}"),
+    ("/libpod_parent/libpod-{A}/x", "/libpod_parent/libpod-{A}", "{A}"),
+];
 
 /// Paths that are no container's.
 const OTHERS: &[&str] = &[
@@ -207,7 +171,7 @@ const OTHERS: &[&str] = &[
     "/default/web",
     // Nearly an id.
     "/docker/4cb3a3c0f9a2",
-    "/process_api/8e4c2a0fb753c5ce5185d04e8b52c127",
+    "/build/8e4c2a0fb753c5ce5185d04e8b52c127",
     "/docker/{A}0",
     "/docker/0{A}",
     "/docker/{A}.scope.d",
@@ -229,9 +193,9 @@ const OTHERS: &[&str] = &[
 
 #[test]
 fn real_paths_yield_their_container() {
-    for (path, root, id, runtime) in CONTAINERS {
+    for (path, root, id) in CONTAINERS {
         let (path, root, id) = (expand(path), expand(root), expand(id));
-        let expected = ContainerMatch { root: &root, id: &id, runtime: *runtime };
+        let expected = ContainerMatch { root: &root, id: &id };
         assert_eq!(deepest_container(&path), Some(expected), "{path}");
     }
 }
@@ -280,7 +244,7 @@ proptest! {
         id in "[0-9a-f]{64}",
         form in 0..PREFIXES.len() * 3,
     ) {
-        let (prefix, runtime) = PREFIXES[form / 3];
+        let prefix = PREFIXES[form / 3];
         let name = match form % 3 {
             0 => format!("{prefix}-{id}.scope"),
             1 => format!("{prefix}-{id}"),
@@ -288,7 +252,7 @@ proptest! {
         };
         let root = format!("/{}/{name}", above.join("/"));
         let path = [&root, below.join("/").as_str()].join("/");
-        let expected = ContainerMatch { root: &root, id: &id, runtime };
+        let expected = ContainerMatch { root: &root, id: &id };
         prop_assert_eq!(deepest_container(&path), Some(expected));
     }
 }

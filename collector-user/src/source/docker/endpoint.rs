@@ -3,7 +3,10 @@
 //! Owns the address, the client made for it, the limit on each call, and what to
 //! tell people when it does not work. It must not know what is asked of the daemon.
 
-use std::{error::Error, fmt, future::Future, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    error::Error, fmt, future::Future, io, iter::successors, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as ClientError};
 use tokio::{
@@ -114,13 +117,13 @@ pub enum DockerError {
     Denied { endpoint: Endpoint },
     #[error("nobody listens on {endpoint} (is Docker running, is --docker.host right?)")]
     Refused { endpoint: Endpoint },
-    #[error("cannot connect to {endpoint}: {source}")]
+    #[error("cannot connect to {endpoint}")]
     Unreachable { endpoint: Endpoint, source: io::Error },
     #[error("Docker on {endpoint} hangs: no answer to {call} within {limit:?}")]
     Hung { endpoint: Endpoint, call: &'static str, limit: Duration },
     #[error("Docker on {endpoint} has ended its event stream: it stops or restarts")]
     Ended { endpoint: Endpoint },
-    #[error("Docker on {endpoint} did not answer {call}: {}", causes(source))]
+    #[error("Docker on {endpoint} did not answer {call}")]
     Failed { endpoint: Endpoint, call: &'static str, source: ClientError },
 }
 
@@ -201,8 +204,8 @@ impl Endpoint {
 
     fn failed(&self, call: &'static str, source: ClientError) -> DockerError {
         // The client connects anew for each call, which may be what fails.
-        let refusal =
-            chain(&source).find_map(|cause| self.refusal(cause.downcast_ref::<io::Error>()?));
+        let mut causes = successors(Some(&source as &dyn Error), |&cause| cause.source());
+        let refusal = causes.find_map(|cause| self.refusal(cause.downcast_ref::<io::Error>()?));
         refusal.unwrap_or(DockerError::Failed { endpoint: self.clone(), call, source })
     }
 }
@@ -284,23 +287,12 @@ impl Daemon {
     }
 }
 
-/// An error and what caused it, on one line.
-fn causes(error: &ClientError) -> String {
-    let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
-    // Many an error's text already holds its cause's.
-    texts.dedup_by(|cause, text| text.contains(cause.as_str()));
-    texts.join(": ")
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::errors::chain;
 
     #[test]
     fn addresses_are_read_as_docker_host_has_them() {
@@ -364,7 +356,7 @@ mod tests {
     fn connection_errors_say_what_to_do() {
         let endpoint: Endpoint = DEFAULT_ENDPOINT.parse().unwrap();
         let explain = |kind: io::ErrorKind| {
-            endpoint.unreachable(io::Error::from(kind), Duration::from_secs(5)).to_string()
+            chain(&endpoint.unreachable(io::Error::from(kind), Duration::from_secs(5)))
         };
         assert_eq!(
             explain(io::ErrorKind::PermissionDenied),

@@ -14,7 +14,7 @@ use super::{
     known::{Inspection, KNOWN_LIMIT},
     wire,
 };
-use crate::model::container::ContainerId;
+use crate::{errors::chain, model::container::ContainerId};
 
 /// Questions asked at once: enough to hide the way there and back, few enough not to
 /// crowd out the daemon's own work.
@@ -69,7 +69,11 @@ async fn inspect(daemon: Daemon, id: ContainerId) -> Option<(ContainerId, Inspec
     match daemon.call("an inspection", question).await {
         Ok(answer) => Some((id, wire::inspection(answer))),
         Err(error) => {
-            debug!(id = id.as_str(), %error, "a container's start is not known exactly");
+            debug!(
+                id = id.as_str(),
+                error = chain(&error),
+                "a container's start is not known exactly"
+            );
             None
         }
     }

@@ -1,6 +1,6 @@
 //! Which of a container's labels are taken.
 //!
-//! Owns the allow-list and the limits on what it lets through. Pure.
+//! Owns the allow-list, and applies the model's limits to what it lets through. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,16 +10,7 @@ use std::{
 /// Most entries of an allow-list: each is looked at for every label of every container.
 const PATTERNS_LIMIT: usize = 64;
 
-/// Longest entry in bytes; Docker's conventions and Kubernetes (63 plus a prefix of
-/// 253) stay below.
-const PATTERN_LIMIT_BYTES: usize = 320;
-
-/// Most labels taken from one container: each is a label on every series it has.
-const LABELS_LIMIT: usize = 32;
-
-/// Longest value taken; longer ones are cut. A path (Compose's working directory) is
-/// the longest thing of use, and this is the kernel's `PATH_MAX`.
-const VALUE_LIMIT_BYTES: usize = 4096;
+use crate::model::container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, capped};
 
 /// An allow-list of label names; a trailing `*` stands for any ending. What is given
 /// twice is in it once, in an order of its own.
@@ -40,7 +31,7 @@ pub enum LabelFilterError {
     Empty,
     #[error("in {0:?}, a * may only stand once, at the end")]
     Star(String),
-    #[error("an entry has at most {PATTERN_LIMIT_BYTES} bytes")]
+    #[error("an entry has at most {LABEL_NAME_LIMIT_BYTES} bytes")]
     Long,
     #[error("the list has at most {PATTERNS_LIMIT} entries")]
     Many,
@@ -74,7 +65,7 @@ impl FromStr for Pattern {
             Err(LabelFilterError::Empty)
         } else if name.contains('*') {
             Err(LabelFilterError::Star(text.to_owned()))
-        } else if text.len() > PATTERN_LIMIT_BYTES {
+        } else if text.len() > LABEL_NAME_LIMIT_BYTES {
             Err(LabelFilterError::Long)
         } else if prefix.is_some() {
             Ok(Self::Prefix(name.to_owned()))
@@ -101,20 +92,16 @@ impl LabelFilter {
     ) -> BTreeMap<String, String> {
         let allowed: BTreeMap<_, _> =
             labels.into_iter().filter(|(name, _)| self.allows(name)).collect();
-        allowed
-            .into_iter()
-            .take(LABELS_LIMIT)
-            .map(|(name, value)| {
-                let end = value.floor_char_boundary(VALUE_LIMIT_BYTES);
-                (name.clone(), value[..end].to_owned())
-            })
-            .collect()
+        // Cut names could become one, so those that are too long are left out.
+        let short = allowed.into_iter().filter(|(name, _)| name.len() <= LABEL_NAME_LIMIT_BYTES);
+        short.take(LABELS_LIMIT).map(|(name, value)| (name.clone(), capped(value))).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::container::TEXT_LIMIT_BYTES;
 
     fn filter(list: &str) -> LabelFilter {
         list.parse().unwrap()
@@ -150,7 +137,7 @@ mod tests {
         for list in [",", "a,,b", "a, ,b", "a,"] {
             assert_eq!(list.parse::<LabelFilter>(), Err(Empty), "{list:?}");
         }
-        let name = "a".repeat(PATTERN_LIMIT_BYTES);
+        let name = "a".repeat(LABEL_NAME_LIMIT_BYTES);
         assert!(filter(&name).allows(&name));
         assert_eq!(format!("{name}*").parse::<LabelFilter>(), Err(Long));
         let names: Vec<_> = (0..PATTERNS_LIMIT).map(|n| n.to_string()).collect();
@@ -165,10 +152,13 @@ mod tests {
         let picked = filter("l*").pick(many.iter().rev().map(|(name, value)| (name, value)));
         assert_eq!(picked.len(), LABELS_LIMIT);
         assert_eq!(picked.last_key_value().unwrap().0, "l31");
-        // Cut between characters, not within one.
-        let long = ("l".to_owned(), "é".repeat(VALUE_LIMIT_BYTES) + "x");
+        let long = ("l".to_owned(), "x".repeat(TEXT_LIMIT_BYTES + 1));
         let picked = filter("l").pick([(&long.0, &long.1)]);
-        assert_eq!(picked["l"], "é".repeat(VALUE_LIMIT_BYTES / 2));
+        assert_eq!(picked["l"].len(), TEXT_LIMIT_BYTES);
+        let longest = ("l".repeat(LABEL_NAME_LIMIT_BYTES), "1".to_owned());
+        assert_eq!(filter("l*").pick([(&longest.0, &longest.1)]).len(), 1);
+        let longer = (longest.0 + "l", "1".to_owned());
+        assert!(filter("l*").pick([(&longer.0, &longer.1)]).is_empty());
         let other = ("secret".to_owned(), "x".to_owned());
         assert!(filter("l*").pick([(&other.0, &other.1)]).is_empty());
     }

@@ -32,7 +32,7 @@ use self::{
     known::Known,
     session::{End, Session},
 };
-use crate::model::container::DockerUpdate;
+use crate::{errors::chain, model::container::DockerUpdate};
 
 /// Wait before the first attempt to come back: a daemon that restarts is away for
 /// about as long.
@@ -82,7 +82,8 @@ async fn keep_connected(config: DockerConfig, updates: mpsc::Sender<DockerUpdate
             last_told = None;
             back_off.lived(begun.elapsed());
         }
-        let reason = format!("{error}; until it answers, containers not seen yet have no name");
+        let reason =
+            format!("{}; until it answers, containers not seen yet have no name", chain(&error));
         match &last_told {
             Some(told) if *told == reason => debug!(reason, "Docker still does not answer"),
             Some(_) => info!(reason, "Docker still does not answer"),

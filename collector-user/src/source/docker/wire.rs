@@ -14,7 +14,7 @@ use super::{
     known::{Action, Event, Inspection, Summary},
     labels::LabelFilter,
 };
-use crate::model::container::ContainerId;
+use crate::model::container::{ContainerId, capped};
 
 /// Events asked for: those that change who a container is. Podman calls the last one
 /// `remove`. (Not `die`: the kernel tells when a container ends.)
@@ -38,7 +38,7 @@ pub(super) fn summary(row: ContainerSummary, labels: &LabelFilter) -> Option<Sum
     Some(Summary {
         id: ContainerId::new(row.id?),
         name: name.unwrap_or_default(),
-        image: row.image.unwrap_or_default(),
+        image: capped(&row.image.unwrap_or_default()),
         labels: labels.pick(&row.labels.unwrap_or_default()),
         started: !matches!(
             row.state,
@@ -78,7 +78,7 @@ pub(super) fn event(message: EventMessage, labels: &LabelFilter) -> Option<Event
         id: ContainerId::new(actor.id?),
         action,
         name: attributes.get("name").map(|name| plain_name(name)),
-        image: attributes.get("image").cloned(),
+        image: attributes.get("image").map(|image| capped(image)),
         labels: labels.pick(own),
         at_ms,
     })
@@ -88,13 +88,13 @@ pub(super) fn event(message: EventMessage, labels: &LabelFilter) -> Option<Event
 pub(super) fn inspection(answer: ContainerInspectResponse) -> Inspection {
     Inspection {
         name: answer.name.map(|name| plain_name(&name)),
-        image: answer.config.and_then(|config| config.image),
+        image: answer.config.and_then(|config| Some(capped(&config.image?))),
         started_at_ms: answer.state.and_then(|state| time_ms(&state.started_at?)),
     }
 }
 
 fn plain_name(name: &str) -> String {
-    name.strip_prefix('/').unwrap_or(name).to_owned()
+    capped(name.strip_prefix('/').unwrap_or(name))
 }
 
 /// A time as in `State.StartedAt`, in ms since the epoch; `None` for Docker's "never"
@@ -132,6 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::container::TEXT_LIMIT_BYTES;
 
     fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
         pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -220,6 +221,34 @@ mod tests {
         assert!(event(EventMessage { actor: None, ..message("start") }, &filter("")).is_none());
         let coarse = EventMessage { time_nano: None, ..message("start") };
         assert_eq!(event(coarse, &filter("")).unwrap().at_ms, Some(7_000));
+    }
+
+    #[test]
+    fn names_and_images_are_cut_wherever_they_come_from() {
+        let long = "x".repeat(TEXT_LIMIT_BYTES + 9);
+        let row = ContainerSummary {
+            id: Some("ab".to_owned()),
+            names: Some(vec![format!("/{long}")]),
+            image: Some(long.clone()),
+            ..ContainerSummary::default()
+        };
+        let row = summary(row, &filter("")).unwrap();
+        let attributes = map(&[("name", long.as_str()), ("image", long.as_str())]);
+        let message = EventMessage {
+            action: Some("create".to_owned()),
+            actor: Some(EventActor { id: Some("ab".to_owned()), attributes: Some(attributes) }),
+            ..EventMessage::default()
+        };
+        let event = event(message, &filter("")).unwrap();
+        let answer = inspection(ContainerInspectResponse {
+            name: Some(long.clone()),
+            config: Some(ContainerConfig { image: Some(long), ..ContainerConfig::default() }),
+            ..ContainerInspectResponse::default()
+        });
+        let told = [Some(row.name), Some(row.image), event.name, event.image, answer.name];
+        for text in told.into_iter().chain([answer.image]) {
+            assert_eq!(text.unwrap().len(), TEXT_LIMIT_BYTES);
+        }
     }
 
     #[test]

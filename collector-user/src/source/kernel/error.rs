@@ -1,4 +1,5 @@
-//! Why the programs don't run, in words for whoever runs the host.
+//! Why the programs don't run, in words for whoever runs the host; causes are told by
+//! [`crate::errors::chain`].
 
 use std::{io, path::PathBuf};
 
@@ -12,7 +13,8 @@ use super::btf::BtfError;
 pub enum LoadError {
     /// No type information of the running kernel.
     #[error(
-        "cannot read the kernel's type information, {path}: {source} (a kernel built with CONFIG_DEBUG_INFO_BTF has it)"
+        "cannot read the kernel's type information, {path} (a kernel built with \
+         CONFIG_DEBUG_INFO_BTF has it)"
     )]
     BtfFile {
         /// Where it should be.
@@ -21,7 +23,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Type information that can't be understood.
-    #[error("cannot understand the kernel's type information, {path}: {source}")]
+    #[error("cannot understand the kernel's type information, {path}")]
     Btf {
         /// Where it is.
         path: PathBuf,
@@ -32,10 +34,10 @@ pub enum LoadError {
     #[error("this kernel lacks {}; Slicemeter needs 5.10 or later", .0.join(", "))]
     Missing(Vec<String>),
     /// The object as a whole is refused.
-    #[error("the kernel refuses the eBPF object: {}", causes(.0))]
-    Object(Box<EbpfError>),
+    #[error("the kernel refuses the eBPF object")]
+    Object(#[source] Box<EbpfError>),
     /// A program does not pass the verifier; aya's error holds its log.
-    #[error("the kernel's verifier refuses the program {program}: {}", causes(.source))]
+    #[error("the kernel's verifier refuses the program {program}")]
     Verify {
         /// Which one.
         program: &'static str,
@@ -43,7 +45,7 @@ pub enum LoadError {
         source: Box<ProgramError>,
     },
     /// A program can't be attached.
-    #[error("the kernel refuses to attach the program {program}: {}", causes(.source))]
+    #[error("the kernel refuses to attach the program {program}")]
     Attach {
         /// Which one.
         program: &'static str,
@@ -51,7 +53,7 @@ pub enum LoadError {
         source: Box<ProgramError>,
     },
     /// A map can't be used.
-    #[error("the kernel refuses to use the map {map}: {}", causes(.source))]
+    #[error("the kernel refuses to use the map {map}")]
     Map {
         /// Which one.
         map: &'static str,
@@ -59,7 +61,7 @@ pub enum LoadError {
         source: MapError,
     },
     /// A map's memory can't be mapped, or its descriptor can't be polled.
-    #[error("cannot use the memory of the map {map}: {source}")]
+    #[error("cannot use the memory of the map {map}")]
     Memory {
         /// Which one.
         map: &'static str,
@@ -70,7 +72,7 @@ pub enum LoadError {
     #[error("the eBPF object has no usable {0}: it was not built from this version's sources")]
     Foreign(&'static str),
     /// The CPUs can't be counted.
-    #[error("cannot tell the CPUs from {path}: {source}")]
+    #[error("cannot tell the CPUs from {path}")]
     Cpus {
         /// The file.
         path: &'static str,
@@ -93,17 +95,29 @@ impl LoadError {
     }
 }
 
-/// An error with its causes in one line: aya keeps the reason in the source.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text.push_str(": ");
-            text.push_str(&reason);
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+    use crate::errors::chain;
+
+    #[test]
+    fn a_reason_is_told_once_whoever_knows_it() {
+        let reason = || io::Error::other("not today");
+        let syscall = || SyscallError { call: "bpf_raw_tracepoint_open", io_error: reason() };
+        let attach =
+            |source| LoadError::Attach { program: "sched_switch", source: Box::new(source) };
+        for error in [
+            LoadError::BtfFile { path: "/btf".into(), source: reason() },
+            LoadError::Object(Box::new(EbpfError::ProgramError(syscall().into()))),
+            attach(ProgramError::SyscallError(syscall())),
+            attach(ProgramError::IOError(reason())),
+            LoadError::Map { map: "SLOTS", source: MapError::SyscallError(syscall()) },
+            LoadError::Memory { map: "SLOTS", source: reason() },
+        ] {
+            let told = chain(&error);
+            assert_eq!(told.matches("not today").count(), 1, "{told}");
         }
-        cause = error.source();
     }
-    text
 }
