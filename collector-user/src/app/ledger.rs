@@ -195,6 +195,7 @@ impl Ledger {
         self.accounts.record(|slot| reading.usage(slot));
         let (read_retries, read_failures) = self.kernel.races();
         LedgerHealth {
+            waits_known: self.kernel.waits_known,
             idle_ns,
             elapsed_ns,
             missed_repaired,

@@ -72,6 +72,8 @@ pub struct Exited {
 /// How well the ledger was kept, over all CPUs, since accounting began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerHealth {
+    /// Whether this kernel tells how long tasks wait; all waits are zero if not.
+    pub waits_known: bool,
     /// Time of the idle tasks in ns.
     pub idle_ns: u64,
     /// CPUs × time in ns since each CPU's first switch was seen.

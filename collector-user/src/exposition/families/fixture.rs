@@ -101,6 +101,7 @@ fn usage(scale: u64) -> Usage {
 
 fn ledger() -> LedgerHealth {
     LedgerHealth {
+        waits_known: true,
         idle_ns: 7_600_000_000_000,
         elapsed_ns: 20_000_000_000_000,
         overflow: usage(0),

@@ -40,6 +40,9 @@ const fn optional(
     Field { global, candidates, bytes, without: Some(without) }
 }
 
+/// Without it there are no waits.
+pub(super) const RUN_DELAY: &str = "TASK_RUN_DELAY";
+
 /// Switches that fire no tracepoint can then not be made good.
 const NO_REPAIR: &str = "slices of missed switches are lost (and counted)";
 
@@ -53,7 +56,7 @@ const FIELDS: &[Field] = &[
     required("ROOT_HIERARCHY", &[("cgroup_root", "hierarchy_id")], 4),
     required("KN_ID", &[("kernfs_node", "id")], 8),
     optional(
-        "TASK_RUN_DELAY",
+        RUN_DELAY,
         &[("task_struct", "sched_info.run_delay")],
         8,
         "there are no run-queue waits (the kernel was built without CONFIG_SCHED_INFO)",
@@ -115,6 +118,11 @@ impl Layout {
         layout.place_hop(btf, hierarchy, &mut missing);
         layout.place_tick(btf);
         if missing.is_empty() { Ok(layout) } else { Err(missing) }
+    }
+
+    /// Whether this kernel has the field behind a global.
+    pub(super) fn has(&self, global: &str) -> bool {
+        self.globals.iter().any(|&(name, offset)| name == global && offset != ABSENT)
     }
 
     fn place(&mut self, btf: &Btf, field: &Field, missing: &mut Vec<String>) {

@@ -45,6 +45,8 @@ pub struct Kernel {
     map_infos: Vec<PathBuf>,
     /// What the running kernel can't tell, for people.
     pub degraded: Vec<String>,
+    /// Whether the running kernel tells how long tasks wait for a CPU.
+    pub waits_known: bool,
     /// Whether the tick can be followed on this kernel.
     ticks: bool,
 }

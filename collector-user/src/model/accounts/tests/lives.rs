@@ -36,6 +36,22 @@ fn a_container_lives_is_retained_and_ends_in_the_roll_up() {
 }
 
 #[test]
+fn of_more_than_are_retained_the_oldest_end_early() {
+    let mut host = Host::new();
+    let ids = 0..(MAX_RETAINED as u64 + 3);
+    ids.clone().for_each(|id| host.make(id, &format!("/docker/{id:064x}"), None));
+    ids.for_each(|id| host.remove(id));
+    host.bury();
+    host.accounts.expire(host.now);
+    assert_eq!(host.snapshot().exited.early, 3);
+    assert_eq!(host.accounts.containers.len(), MAX_RETAINED);
+    host.pass(RETAIN_MS);
+    host.accounts.expire(host.now);
+    assert_eq!(host.snapshot().exited.early, 3, "the others ended in their time");
+    assert_eq!(host.accounts.containers.len(), 0);
+}
+
+#[test]
 fn a_container_that_is_not_settled_yet_does_not_end() {
     let mut host = Host::new();
     host.make(9, &docker_path(), Some(3));
