@@ -38,7 +38,7 @@ fn a_container_lives_is_retained_and_ends_in_the_roll_up() {
 #[test]
 fn of_more_than_are_retained_the_oldest_end_early() {
     let mut host = Host::new();
-    let ids = 0..(MAX_RETAINED as u64 + 3);
+    let ids = 100..(100 + MAX_RETAINED as u64 + 3);
     ids.clone().for_each(|id| host.make(id, &format!("/docker/{id:064x}"), None));
     ids.for_each(|id| host.remove(id));
     host.bury();
