@@ -156,7 +156,7 @@ impl Ledger {
             DockerUpdate::Listed(list) => {
                 tracing::debug!(containers = list.len(), "Docker listed its containers");
             }
-            DockerUpdate::Seen(..) | DockerUpdate::Removed(_) => {}
+            DockerUpdate::Seen(..) | DockerUpdate::Removed(_) | DockerUpdate::Lost(_) => {}
         }
         self.accounts.docker(update, now());
     }

@@ -227,6 +227,7 @@ impl Accounts {
                 self.docker.disconnects += u64::from(self.docker.up);
                 self.docker.up = false;
             }
+            DockerUpdate::Lost(losses) => self.docker.lost = losses,
         }
     }
 

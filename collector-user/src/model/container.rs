@@ -66,6 +66,18 @@ pub enum DockerUpdate {
     Removed(ContainerId),
     /// The API does not answer; what is known stays. The reason is for people.
     Down(String),
+    /// More was left out or not answered: all of it since the daemon began.
+    Lost(DockerLosses),
+}
+
+/// What the Docker source could not take in, or not find out, since the daemon began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DockerLosses {
+    /// Containers left out of a list because there were too many, counted in each list.
+    pub containers: u64,
+    /// Questions about a single container that were not asked because too many waited,
+    /// or had no answer although asked repeatedly; the next list leads to new ones.
+    pub inspections: u64,
 }
 
 #[cfg(test)]

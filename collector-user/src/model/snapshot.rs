@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    container::{ContainerId, ContainerMeta},
+    container::{ContainerId, ContainerMeta, DockerLosses},
     usage::Usage,
 };
 
@@ -123,4 +123,6 @@ pub struct DockerHealth {
     pub up: bool,
     /// How often the connection to it was lost.
     pub disconnects: u64,
+    /// What it could not take in.
+    pub lost: DockerLosses,
 }

@@ -2,7 +2,13 @@
 
 use prometheus::proto::MetricType;
 
-use super::{Family, Stability, counter, epoch_seconds, gauge};
+use super::{Cases, Family, Stability, cases, counter, epoch_seconds, gauge};
+use crate::model::container::DockerLosses;
+
+const LOST: &Cases<DockerLosses> = &[
+    ("containers", |lost| lost.containers as f64),
+    ("inspections", |lost| lost.inspections as f64),
+];
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {
@@ -61,5 +67,16 @@ pub(super) const FAMILIES: &[Family] = &[
         source: "Docker API",
         stability: Stability::Stable,
         samples: |scrape| vec![counter(vec![], scrape.snapshot.docker.disconnects as f64)],
+    },
+    Family {
+        name: "slicemeter_docker_lost_total",
+        kind: MetricType::COUNTER,
+        help: "What Docker could have told and is not known: containers left out of its list \
+               because there were too many (in each list), inspections that were not made or \
+               failed repeatedly.",
+        labels: &["what"],
+        source: "Docker API",
+        stability: Stability::Stable,
+        samples: |scrape| cases(counter, &scrape.snapshot.docker.lost, "what", LOST),
     },
 ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{
-    container::{ContainerId, ContainerMeta},
+    container::{ContainerId, ContainerMeta, DockerLosses},
     snapshot::{CgroupView, ContainerView, DockerHealth, Exited, LedgerHealth, SlotCounts},
 };
 
@@ -63,7 +63,11 @@ pub(super) fn snapshot() -> Snapshot {
         exited: Exited { containers: 12, early: 1, usage: usage(4) },
         ledger: ledger(),
         slots: SlotCounts { free: 1_000, used: 23, retiring: 1 },
-        docker: DockerHealth { up: true, disconnects: 2 },
+        docker: DockerHealth {
+            up: true,
+            disconnects: 2,
+            lost: DockerLosses { containers: 3, inspections: 1 },
+        },
     }
 }
 

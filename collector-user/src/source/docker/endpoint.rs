@@ -127,6 +127,14 @@ pub enum DockerError {
     Failed { endpoint: Endpoint, call: &'static str, source: ClientError },
 }
 
+impl DockerError {
+    /// Whether what was asked about does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        use ClientError::DockerResponseServerError as Refusal;
+        matches!(self, Self::Failed { source: Refusal { status_code: 404, .. }, .. })
+    }
+}
+
 impl Endpoint {
     /// Whether a daemon answers there, and as what: connects and asks for its version.
     ///

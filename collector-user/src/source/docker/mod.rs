@@ -58,7 +58,8 @@ pub struct DockerConfig {
 ///
 /// [`DockerUpdate::Listed`] is sent on every (re)connect and every few minutes,
 /// [`DockerUpdate::Down`] once for each time that Docker is lost, and once at the
-/// start if it does not answer. Full queues are waited for: updates are not dropped.
+/// start if it does not answer, [`DockerUpdate::Lost`] when something could not be taken
+/// in. Full queues are waited for: updates are not dropped.
 pub async fn run(
     config: DockerConfig,
     updates: mpsc::Sender<DockerUpdate>,

@@ -24,11 +24,11 @@ use tracing::{info, warn};
 
 use super::{
     endpoint::{Daemon, DockerError, Endpoint},
-    inspect::Inspector,
+    inspect::{Answer, Inspector},
     known::{Effect, Known},
     wire,
 };
-use crate::model::container::DockerUpdate;
+use crate::model::container::{DockerLosses, DockerUpdate};
 
 /// Time between pings: a daemon that hangs is found out after at most this and one
 /// call's limit.
@@ -69,6 +69,9 @@ pub(super) struct Session {
     /// When the daemon last showed a sign of life; before the first one, now.
     contact: SystemTime,
     was_up: bool,
+    losses: DockerLosses,
+    /// The losses as last told.
+    losses_told: DockerLosses,
 }
 
 impl Session {
@@ -78,7 +81,16 @@ impl Session {
         updates: mpsc::Sender<DockerUpdate>,
         known: Known,
     ) -> Self {
-        Self { endpoint, limit, updates, known, contact: SystemTime::now(), was_up: false }
+        Self {
+            endpoint,
+            limit,
+            updates,
+            known,
+            contact: SystemTime::now(),
+            was_up: false,
+            losses: DockerLosses::default(),
+            losses_told: DockerLosses::default(),
+        }
     }
 
     /// Whether the last run got as far as a list.
@@ -111,7 +123,7 @@ impl Session {
             self.apply(effects, &mut inspector).await?;
             effects = tokio::select! {
                 event = events.next() => Vec::from_iter(self.event(daemon.streamed(event)?)),
-                (id, answer) = inspector.next() => vec![self.known.inspected(id, answer)],
+                answer = inspector.next() => Vec::from_iter(self.answered(answer)),
                 _ = lists.tick() => self.list(&daemon, events.as_mut()).await?,
                 _ = pings.tick() => {
                     daemon.prove_alive().await?;
@@ -122,19 +134,36 @@ impl Session {
     }
 
     /// Tells and asks what news leads to.
-    async fn apply(&self, effects: Vec<Effect>, inspector: &mut Inspector) -> Result<(), End> {
+    async fn apply(&mut self, effects: Vec<Effect>, inspector: &mut Inspector) -> Result<(), End> {
         for Effect { update, inspect, left_out } in effects {
             if left_out > 0 {
                 warn!(left_out, "Docker has more containers than are remembered");
+                self.losses.containers += left_out as u64;
             }
             if let Some(update) = update {
                 self.updates.send(update).await.map_err(|_| End::Unheard)?;
             }
             for id in inspect {
-                inspector.ask(id);
+                self.losses.inspections += u64::from(!inspector.ask(id));
             }
         }
+        if self.losses != self.losses_told {
+            self.losses_told = self.losses;
+            let update = DockerUpdate::Lost(self.losses);
+            self.updates.send(update).await.map_err(|_| End::Unheard)?;
+        }
         Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) -> Option<Effect> {
+        match answer {
+            Answer::Told(id, inspection) => Some(self.known.inspected(id, inspection)),
+            Answer::Gone => None,
+            Answer::Lost => {
+                self.losses.inspections += 1;
+                None
+            }
+        }
     }
 
     /// Lists all containers. Events that come while the list is on its way may be

@@ -6,14 +6,21 @@ use std::{
     net::TcpListener,
     os::unix::net::UnixListener,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
 use tokio::time::timeout;
 
-use super::*;
-use crate::model::container::{ContainerId, ContainerMeta};
+use super::{
+    inspect::{AT_ONCE, ATTEMPTS},
+    known::KNOWN_LIMIT,
+    *,
+};
+use crate::model::container::{ContainerId, ContainerMeta, DockerLosses};
 
 /// Limit for each call in these tests; long enough for a busy machine to answer.
 const LIMIT: Duration = Duration::from_millis(800);
@@ -27,6 +34,8 @@ const ID: &str = "4cb3a3c0f9a2f5d2d2b6cb6e9c54a3c6b8a1a5d6ab0fd3f0d2e9c0d4f8e71b
 enum Answer {
     Json(String),
     NotFound,
+    /// A fault of the daemon's own.
+    Fault,
     /// Lines of a stream, and what becomes of it then.
     Events {
         lines: Vec<String>,
@@ -80,6 +89,7 @@ fn converse(mut stream: impl Read + Write, answer: &dyn Fn(&str) -> Answer) {
     let (text, stays) = match answer(head.split(' ').nth(1).unwrap()) {
         Answer::Json(body) => (whole("200 OK", &body), false),
         Answer::NotFound => (whole("404 Not Found", r#"{"message":"no such container"}"#), false),
+        Answer::Fault => (whole("500 Internal Server Error", r#"{"message":"busy"}"#), false),
         Answer::Events { lines, then } => {
             let chunk = |line: &String| format!("{:x}\r\n{line}\n\r\n", line.len() + 1);
             let chunks = lines.iter().map(chunk).collect::<Vec<_>>().concat();
@@ -121,9 +131,13 @@ struct Watched {
 
 impl Watched {
     fn start(host: Endpoint) -> Self {
+        Self::start_patient(host, LIMIT)
+    }
+
+    fn start_patient(host: Endpoint, limit: Duration) -> Self {
         let (sender, updates) = mpsc::channel(64);
         let (stop, shutdown) = watch::channel(false);
-        let config = DockerConfig { host, timeout: LIMIT, labels: "keep".parse().unwrap() };
+        let config = DockerConfig { host, timeout: limit, labels: "keep".parse().unwrap() };
         Self { updates, stop, task: tokio::spawn(run(config, sender, shutdown)) }
     }
 
@@ -218,6 +232,83 @@ async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
     let (id, started) = seen("flash", "busybox:1", Some(5_020));
     assert_eq!(watched.next().await, DockerUpdate::Seen(id.clone(), started));
     assert_eq!(watched.next().await, DockerUpdate::Removed(id));
+    // That it can't be inspected any more is no loss, and not asked again.
+    assert!(watched.is_silent_for(LIMIT).await);
+    watched.stop().await;
+}
+
+/// A daemon with one running container, of which it tells nothing more until it has
+/// been asked so often.
+fn serve_faulty(scratch: &tempfile::TempDir, faults: u32) -> PathBuf {
+    let asked = AtomicU32::new(0);
+    serve(scratch, move |path| {
+        if path.starts_with("/events?") {
+            Answer::Events { lines: Vec::new(), then: Then::Stays }
+        } else if path.starts_with("/containers/json?") {
+            Answer::Json(format!("[{}]", row("running")))
+        } else if asked.fetch_add(1, Ordering::Relaxed) < faults {
+            Answer::Fault
+        } else {
+            Answer::Json(r#"{"State":{"StartedAt":"1970-01-01T00:00:07Z"}}"#.to_owned())
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_inspection_that_fails_is_repeated() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = serve_faulty(&scratch, ATTEMPTS - 1);
+    let mut watched = Watched::start(Endpoint::Unix(path));
+    assert!(matches!(watched.next().await, DockerUpdate::Listed(_)));
+    let (id, exact) = seen("web", "sha256:00", Some(7_000));
+    assert_eq!(watched.next().await, DockerUpdate::Seen(id, exact));
+    watched.stop().await;
+}
+
+#[tokio::test]
+async fn an_inspection_that_fails_for_good_is_counted() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = serve_faulty(&scratch, ATTEMPTS);
+    let mut watched = Watched::start(Endpoint::Unix(path));
+    assert!(matches!(watched.next().await, DockerUpdate::Listed(_)));
+    let losses = DockerLosses { containers: 0, inspections: 1 };
+    assert_eq!(watched.next().await, DockerUpdate::Lost(losses));
+    watched.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_limits_is_counted() {
+    const BEYOND: usize = 2;
+    const STARTS: usize = 10;
+    let scratch = tempfile::tempdir().unwrap();
+    let rows = (0..KNOWN_LIMIT + BEYOND)
+        .map(|n| format!(r#"{{"Id":"{n:064x}","Names":["/n{n}"],"State":"running"}}"#))
+        .collect::<Vec<_>>();
+    let list = format!("[{}]", rows.join(","));
+    let path = serve(&scratch, move |path| {
+        if path.starts_with("/events?") {
+            let lines = (0..STARTS).map(|n| event("start", "web", n as u64 + 1)).collect();
+            Answer::Events { lines, then: Then::Stays }
+        } else if path.starts_with("/containers/json?") {
+            // The events come first, and lead to questions after the list's.
+            thread::sleep(LIMIT / 4);
+            Answer::Json(list.clone())
+        } else {
+            Answer::Silence
+        }
+    });
+    let mut watched = Watched::start_patient(Endpoint::Unix(path), PATIENCE);
+    let DockerUpdate::Listed(listed) = watched.next().await else { panic!("no list") };
+    assert_eq!(listed.len(), KNOWN_LIMIT);
+    let losses = loop {
+        match watched.next().await {
+            DockerUpdate::Seen(..) => {}
+            DockerUpdate::Lost(losses) => break losses,
+            other => panic!("{other:?}"),
+        }
+    };
+    let inspections = (STARTS - AT_ONCE) as u64;
+    assert_eq!(losses, DockerLosses { containers: BEYOND as u64, inspections });
     watched.stop().await;
 }
 

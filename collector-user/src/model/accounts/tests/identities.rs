@@ -1,6 +1,7 @@
 //! Who containers are, as Docker tells it, and for how long it is remembered.
 
 use super::*;
+use crate::model::container::DockerLosses;
 
 fn seen(name: &str) -> DockerUpdate {
     let (id, meta) = named(name);
@@ -33,7 +34,7 @@ fn a_list_told_twice_is_a_list_told_once() {
     let once = host.snapshot();
     host.docker(DockerUpdate::Listed(vec![named("web")]));
     assert_eq!(host.snapshot(), once);
-    assert_eq!(once.docker, DockerHealth { up: true, disconnects: 0 });
+    assert_eq!(once.docker, DockerHealth { up: true, ..DockerHealth::default() });
 }
 
 #[test]
@@ -46,7 +47,8 @@ fn losses_of_docker_are_counted_once_each() {
         host.docker(DockerUpdate::Listed(Vec::new()));
         host.docker(down());
         host.docker(down());
-        assert_eq!(host.snapshot().docker, DockerHealth { up: false, disconnects: lost });
+        let expected = DockerHealth { disconnects: lost, ..DockerHealth::default() };
+        assert_eq!(host.snapshot().docker, expected);
     }
 }
 
@@ -95,4 +97,15 @@ fn a_stopped_container_keeps_its_name_until_docker_forgets_it() {
     host.tidy();
     host.make(10, &docker_path(), Some(3));
     assert_eq!(name(&mut host).as_deref(), Some("web"), "started again much later");
+}
+
+#[test]
+fn losses_are_as_last_told_and_outlive_a_disconnect() {
+    let mut host = Host::new();
+    for inspections in [1, 7] {
+        host.docker(DockerUpdate::Lost(DockerLosses { containers: 2, inspections }));
+    }
+    host.docker(DockerUpdate::Down("gone".to_owned()));
+    let lost = host.snapshot().docker.lost;
+    assert_eq!(lost, DockerLosses { containers: 2, inspections: 7 });
 }
