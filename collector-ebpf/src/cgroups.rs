@@ -8,7 +8,8 @@
 //! slot, thousands may. User space says it once.
 //!
 //! Both tracepoints fire inside `TRACE_CGROUP_PATH` (kernel/cgroup/cgroup-internal.h),
-//! under a spinlock with interrupts off: per-CPU tallies need no more protection.
+//! under a spinlock with interrupts off (but on `PREEMPT_RT`, where it is a sleeping lock and
+//! a tally can rarely be lost): per-CPU tallies need no more protection.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -23,7 +24,8 @@ use crate::{
     maps::{CGROUP_SLOTS, CPUS, EVENTS, FREE_SLOTS},
 };
 
-/// Maps a new cgroup to a free slot, and tells user space.
+/// Maps a new cgroup to a free slot, and tells user space; or does neither: of a slot
+/// that user space never heard of, it could never say that it is free again.
 #[inline]
 pub(crate) fn created(ctx: &BtfTracePointContext) {
     let cgroup: *const u8 = ctx.arg(0);
@@ -32,25 +34,49 @@ pub(crate) fn created(ctx: &BtfTracePointContext) {
     }
     // SAFETY: the tracepoint's first argument is a `struct cgroup`.
     let id = unsafe { layout::cgroup_id(cgroup) };
+    let Some(mut entry) = EVENTS.reserve::<CgroupEvent>(0) else {
+        debug!(ctx, "event ring full: cgroup {} has to wait for the next walk", id);
+        tally(|cpu| cpu.events_dropped += 1);
+        return;
+    };
+    let slot = assign(ctx, id);
+    debug!(ctx, "cgroup {} created, slot {}", id, slot);
+    let record = entry.as_mut_ptr();
+    // SAFETY: the reserved record is writable, aligned and ours until it is submitted.
+    // User space reads no more of the path than is written.
+    let event = unsafe { &mut *record };
+    let path: *const u8 = ctx.arg(1);
+    // SAFETY: the tracepoint's second argument; the helper checks it, and the length.
+    let copied = unsafe { bpf_probe_read_kernel_str_bytes(path, &mut event.path) };
+    event.path_len = copied.map_or(0, |bytes| bytes.len() as u32 + 1);
+    event.kind = CgroupEventKind::Created as u32;
+    event.slot = slot;
+    event.id = id;
+    event.reserved = 0;
+    entry.submit(0);
+}
+
+/// Leads the id to a free slot, or to the shared one if none is free.
+#[inline]
+fn assign(ctx: &BtfTracePointContext, id: u64) -> u32 {
     let popped = FREE_SLOTS.pop().ok().flatten();
     if popped.is_none() {
         debug!(ctx, "no free slot for cgroup {}: it shares the overflow slot", id);
         tally(|cpu| cpu.slots_exhausted += 1);
     }
-    let mut slot = popped.unwrap_or(OVERFLOW_SLOT);
-    if CGROUP_SLOTS.insert(id, slot, u64::from(BPF_NOEXIST)).is_err() {
-        debug!(ctx, "no room for the id of cgroup {}: its usage is unattributed", id);
-        tally(|cpu| cpu.ids_exhausted += 1);
-        if let Some(unused) = popped {
-            // There is room: it was popped a moment ago, and each slot exists once.
-            if FREE_SLOTS.push(unused, 0).is_err() {
-                tally(|cpu| cpu.slots_exhausted += 1);
-            }
-        }
-        slot = OVERFLOW_SLOT;
+    let slot = popped.unwrap_or(OVERFLOW_SLOT);
+    if CGROUP_SLOTS.insert(id, slot, u64::from(BPF_NOEXIST)).is_ok() {
+        return slot;
     }
-    debug!(ctx, "cgroup {} created, slot {}", id, slot);
-    announce(ctx, CgroupEventKind::Created, id, slot);
+    debug!(ctx, "no room for the id of cgroup {}: its usage is unattributed", id);
+    tally(|cpu| cpu.ids_exhausted += 1);
+    if let Some(unused) = popped {
+        // There is room: it was popped a moment ago, and each slot exists once.
+        if FREE_SLOTS.push(unused, 0).is_err() {
+            tally(|cpu| cpu.slots_exhausted += 1);
+        }
+    }
+    OVERFLOW_SLOT
 }
 
 /// Tells user space that a cgroup is gone. Its last tasks may still be on their way
@@ -64,7 +90,20 @@ pub(crate) fn removed(ctx: &BtfTracePointContext) {
     // SAFETY: the tracepoint's first argument is a `struct cgroup`.
     let id = unsafe { layout::cgroup_id(cgroup) };
     debug!(ctx, "cgroup {} removed", id);
-    announce(ctx, CgroupEventKind::Removed, id, OVERFLOW_SLOT);
+    let Some(mut entry) = EVENTS.reserve::<CgroupEvent>(0) else {
+        debug!(ctx, "event ring full: the removal of cgroup {} shows at the next walk", id);
+        tally(|cpu| cpu.events_dropped += 1);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: as in `created`; user space reads no path of length 0.
+    let event = unsafe { &mut *record };
+    event.path_len = 0;
+    event.kind = CgroupEventKind::Removed as u32;
+    event.slot = OVERFLOW_SLOT;
+    event.id = id;
+    event.reserved = 0;
+    entry.submit(0);
 }
 
 /// Whether the cgroup is of the hierarchy that is accounted: v1 makes one in each of
@@ -76,28 +115,6 @@ fn accounted(cgroup: *const u8) -> bool {
     // SAFETY: `cgroup.root` is a `struct cgroup_root`.
     let hierarchy: u32 = unsafe { field(root, &ROOT_HIERARCHY) };
     u64::from(hierarchy) == HIERARCHY.load()
-}
-
-#[inline]
-fn announce(ctx: &BtfTracePointContext, kind: CgroupEventKind, id: u64, slot: u32) {
-    let Some(mut entry) = EVENTS.reserve::<CgroupEvent>(0) else {
-        debug!(ctx, "event ring full: cgroup {} is found by the next walk", id);
-        tally(|cpu| cpu.events_dropped += 1);
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the reserved record is writable, aligned and ours until it is submitted.
-    // User space reads no more of the path than is written.
-    let event = unsafe { &mut *record };
-    let path: *const u8 = ctx.arg(1);
-    // SAFETY: the tracepoint's second argument; the helper checks it, and the length.
-    let copied = unsafe { bpf_probe_read_kernel_str_bytes(path, &mut event.path) };
-    event.path_len = copied.map_or(0, |bytes| bytes.len() as u32 + 1);
-    event.kind = kind as u32;
-    event.slot = slot;
-    event.id = id;
-    event.reserved = 0;
-    entry.submit(0);
 }
 
 #[inline]

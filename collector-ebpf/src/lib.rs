@@ -29,6 +29,9 @@ pub const FIRST_SLOT: u32 = 2;
 /// What [`CpuState::slot`] says while the idle task runs; never an index.
 pub const IDLE: u64 = u64::MAX;
 
+/// A reading that was missed.
+pub const UNKNOWN: u64 = u64::MAX;
+
 /// Slots for cgroups unless told otherwise: ample for a host of a few hundred
 /// containers, and under a mebibyte of kernel memory per CPU.
 pub const DEFAULT_SLOTS: u32 = 1_024;
@@ -49,14 +52,14 @@ pub const PATH_BYTES: usize = 512;
 /// multiple of the page size, as the kernel demands.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
-/// Entries of a CPU's cache of slots, a power of two. Ids of cgroups that were made one
-/// after the other differ in their low bits, so a handful of busy containers rarely
-/// share an entry; sixteen entries are six cache lines.
+/// Entries of a CPU's cache of slots: enough for a handful of busy containers, in six
+/// cache lines.
 pub const CACHED_SLOTS: usize = 16;
 
 /// How old the calibration of a CPU's clock may get, in ns, before the next switch
-/// renews it. One clock read a millisecond is noise; an error of a millisecond's
-/// drift (≤ 500 ppm, so ≤ 500 ns) is less than a slice.
+/// renews it; every tick does so, too. One clock read a millisecond is noise. The task
+/// clock stands still in interrupts and stolen time, so that the error of what is in
+/// flight is what of these a CPU had since then.
 pub const CALIBRATION_NS: u64 = 1_000_000;
 
 /// Counters of one slot on one CPU. Closed slices only: the one in flight is added
@@ -92,6 +95,10 @@ pub struct CpuState<W> {
     pub slot: W,
     /// When the running slice (or idleness) began, on the task clock.
     pub slice_start_tns: W,
+    /// What the ledger has booked of the running slice until [`Self::booked_at_tns`].
+    pub booked_ns: W,
+    /// When it last did: at the slice's beginning, then at every tick.
+    pub booked_at_tns: W,
     /// `CLOCK_MONOTONIC` minus task clock when last compared, in ns (wrapping).
     pub clock_offset_ns: W,
     /// When that comparison was made, on the task clock.
@@ -102,8 +109,11 @@ pub struct CpuState<W> {
     pub pid: W,
     /// Its `se.sum_exec_runtime` at switch-in.
     pub runtime_base_ns: W,
-    /// Its `sched_info.run_delay` at switch-in, which lacks the wait just ended.
+    /// Its `sched_info.run_delay` at switch-in, which lacks the wait just ended;
+    /// [`UNKNOWN`] where the switch-in was missed.
     pub wait_base_ns: W,
+    /// `jiffies` when the record was last looked at between switches.
+    pub ticked_at: W,
     /// Closed idle time in ns.
     pub idle_ns: W,
     /// `CLOCK_MONOTONIC` at the first switch seen: since when this CPU is accounted.
@@ -208,6 +218,16 @@ pub const fn bucket_edge_ns(bucket: usize) -> u64 {
     1 << (FIRST_EDGE_LOG2 as usize + bucket)
 }
 
+/// Entry of the cache of slots for a cgroup.
+///
+/// Ids count the files of every cgroup, too, so neighbours are some twenty or forty
+/// apart, or any other stride: shift and multiplication spread all strides about as
+/// evenly as chance would.
+#[inline]
+pub const fn cache_entry(cgroup: u64) -> usize {
+    ((cgroup ^ (cgroup >> 4)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 60) as usize % CACHED_SLOTS
+}
+
 /// Index of a slot's record in the `[cpu][slot]` arrays.
 #[inline]
 pub const fn cell(cpu: u32, slots: u32, slot: u32) -> u32 {
@@ -227,6 +247,20 @@ mod tests {
             assert_eq!(bucket(edge_ns + 1), index + 1, "one more is not");
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn neighbours_rarely_share_an_entry_of_the_cache() {
+        for stride in 1..=96 {
+            let mut entries = 0;
+            for first in [1, 5_021, 77_777, 102_976, 3_000_001] {
+                let mut used = [false; CACHED_SLOTS];
+                (0..8).for_each(|n| used[cache_entry(first + stride * n)] = true);
+                entries += used.into_iter().filter(|&used| used).count();
+            }
+            // Chance would have eight cgroups use 6.5 entries of sixteen, on average.
+            assert!(entries >= 5 * 5, "cgroups {stride} apart share entries");
+        }
     }
 
     #[test]

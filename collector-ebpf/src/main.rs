@@ -29,6 +29,14 @@ pub(crate) fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `hrtimer_expire_exit(struct hrtimer *hrtimer)`, in the timer's interrupt: the tick's
+/// own timer among others.
+#[btf_tracepoint(function = "hrtimer_expire_exit")]
+pub(crate) fn hrtimer_expire_exit(_ctx: BtfTracePointContext) -> i32 {
+    sched::tick();
+    0
+}
+
 /// `cgroup_mkdir(struct cgroup *cgrp, const char *path)`, before the directory can be
 /// seen or entered.
 #[btf_tracepoint(function = "cgroup_mkdir")]

@@ -2,7 +2,11 @@
 //!
 //! Owns the reading of `struct task_struct`. Must not decide what a value means.
 
-use aya_ebpf::{Global, helpers::bpf_probe_read_kernel, programs::BtfTracePointContext};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    programs::BtfTracePointContext,
+};
 
 use crate::layout::{
     self, CSS_CGROUP, CSS_SET_HOP, TASK_CGROUPS, TASK_CPU, TASK_EXEC_START, TASK_ON_CPU, TASK_PID,
@@ -22,6 +26,13 @@ impl Task {
     #[inline]
     pub(crate) fn argument(ctx: &BtfTracePointContext, n: usize) -> Self {
         Self(ctx.arg(n))
+    }
+
+    /// The task on this CPU, for a program that runs in an interrupt. Linux 5.11 or later.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        // SAFETY: no arguments; there always is a current task.
+        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
     }
 
     /// Where it is: its identity as long as it lives.
@@ -55,7 +66,8 @@ impl Task {
     }
 
     /// What it had run at its last switch-in, as the fair class noted it; `None` for a
-    /// task of another class, which leaves the note stale.
+    /// real-time or deadline task, whose class leaves the note stale. So does `sched_ext`,
+    /// whose tasks can't be told by priority: what follows from it must be bounded.
     #[inline]
     pub(crate) fn prev_sum_exec_ns(self) -> Option<u64> {
         if !present(&TASK_PREV_SUM_EXEC) || !present(&TASK_PRIO) {

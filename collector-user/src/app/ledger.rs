@@ -4,7 +4,7 @@
 //! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
 //! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -36,8 +36,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// one (some milliseconds for a thousand cgroups, on a thread of its own).
 const WALK_INTERVAL: Duration = Duration::from_mins(5);
 
-/// How soon after an event was lost, or came without its path.
-const WALK_SOON: Duration = Duration::from_millis(100);
+/// Cgroup events taken in one go: twice what the ring buffer holds, so that whoever
+/// makes cgroups as fast as they can cannot keep everything else waiting.
+const EVENTS_PER_TURN: usize = 1_024;
 
 /// Kernel, accounts, and what happened to either.
 pub(super) struct Ledger {
@@ -54,6 +55,8 @@ pub(super) struct Ledger {
     events_dropped: u64,
     /// Cgroups that a walk, not the kernel's side, found no free slot for.
     found_without_slot: u64,
+    /// Whether events can't be waited for; the tick takes them in, and tries again.
+    deaf: bool,
     /// Whether it was said that slots are short.
     short_of_slots: bool,
     memory_bytes: u64,
@@ -70,6 +73,12 @@ impl Ledger {
         let found = walk(&hierarchy);
         let mut accounts = Accounts::new(rules);
         let walk_errors = found.errors;
+        let walk_at = if walk_errors == 0 {
+            Instant::now() + WALK_INTERVAL
+        } else {
+            tracing::warn!(errors = walk_errors, "parts of the cgroup tree could not be walked");
+            Instant::now() + TICK
+        };
         let found_without_slot = adopt(&mut kernel, &mut accounts, found);
         kernel.start()?;
         let memory_bytes = kernel.memory_bytes().unwrap_or_default();
@@ -77,16 +86,22 @@ impl Ledger {
             kernel,
             accounts,
             hierarchy,
-            walk_at: Instant::now() + WALK_INTERVAL,
+            walk_at,
             walking: None,
             lived_before: Vec::new(),
             removed_meanwhile: HashSet::new(),
             walk_errors,
             events_dropped: 0,
             found_without_slot,
+            deaf: false,
             short_of_slots: false,
             memory_bytes,
         })
+    }
+
+    /// The programs that are attached.
+    pub(super) fn programs(&self) -> Vec<&'static str> {
+        self.kernel.programs()
     }
 
     /// Kernel memory of all maps in bytes.
@@ -108,12 +123,11 @@ impl Ledger {
                 biased;
                 () = stopped(&mut shutdown) => return,
                 Some(update) = docker.recv() => self.hear(update),
-                activity = self.kernel.activity() => match activity {
+                activity = self.kernel.activity(), if !self.deaf => match activity {
                     Ok(()) => self.follow_events(),
                     Err(error) => {
-                        // The tick reads the events, too: late, but none is lost.
-                        tracing::warn!(%error, "cannot wait for cgroup events");
-                        tokio::time::sleep(TICK).await;
+                        tracing::warn!(%error, "cannot wait for cgroup events now");
+                        self.deaf = true;
                     }
                 },
                 _ = tick.tick() => self.tidy(),
@@ -148,12 +162,13 @@ impl Ledger {
     }
 
     fn follow_events(&mut self) {
-        while let Some(event) = self.kernel.next_event() {
+        self.kernel.pass_on_log();
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = self.kernel.next_event() else { return };
             match event {
-                CgroupEvent::Created { id, path: Some(path), slot } => {
+                CgroupEvent::Created { id, path, slot } => {
                     self.accounts.created(id, &path, slot, now().wall_ms);
                 }
-                CgroupEvent::Created { path: None, .. } => self.walk_soon(),
                 CgroupEvent::Removed { id } => {
                     if self.walking.is_some() {
                         self.removed_meanwhile.insert(id);
@@ -178,12 +193,9 @@ impl Ledger {
             ids_exhausted,
         } = reading.tallies;
         self.accounts.record(|slot| reading.usage(slot));
-        if events_dropped > self.events_dropped {
-            self.events_dropped = events_dropped;
-            self.walk_soon();
-        }
         let (read_retries, read_failures) = self.kernel.races();
         LedgerHealth {
+            waits_known: self.kernel.waits_known,
             idle_ns,
             elapsed_ns,
             missed_repaired,
@@ -202,13 +214,17 @@ impl Ledger {
 
     /// What is due once in a while: the dead on their way, slots for those without.
     fn tidy(&mut self) {
-        if let Err(error) = self.kernel.refresh_online() {
-            tracing::warn!(%error, "cannot tell which CPUs are online");
+        match self.kernel.memory_bytes() {
+            Ok(bytes) => self.memory_bytes = bytes,
+            Err(error) => tracing::warn!(%error, "cannot tell the memory of the maps"),
         }
-        if let Ok(bytes) = self.kernel.memory_bytes() {
-            self.memory_bytes = bytes;
-        }
+        self.deaf = false;
         self.follow_events();
+        let events_dropped = self.kernel.events_dropped();
+        if events_dropped > self.events_dropped {
+            self.events_dropped = events_dropped;
+            self.walk_at = Instant::now();
+        }
         self.settle();
         self.promote();
         self.accounts.expire(now());
@@ -280,8 +296,12 @@ impl Ledger {
         }
     }
 
-    fn walk_soon(&mut self) {
-        self.walk_at = self.walk_at.min(Instant::now() + WALK_SOON);
+    /// Whether the directory of a cgroup is still there, and still its own.
+    fn exists(&self, id: u64) -> bool {
+        self.accounts.cgroups().get(id).is_some_and(|cgroup| {
+            let path = self.hierarchy.mount.join(cgroup.path.trim_start_matches('/'));
+            std::fs::metadata(path).is_ok_and(|directory| directory.ino() == id)
+        })
     }
 
     /// Makes good what events did not tell.
@@ -299,12 +319,11 @@ impl Ledger {
             }
         };
         self.walk_errors += found.errors;
-        if found.errors == 0 {
-            let present: HashSet<u64> = found.cgroups.iter().map(|cgroup| cgroup.id).collect();
-            for id in std::mem::take(&mut self.lived_before) {
-                if !present.contains(&id) {
-                    self.accounts.removed(id, now());
-                }
+        let present: HashSet<u64> = found.cgroups.iter().map(|cgroup| cgroup.id).collect();
+        for id in std::mem::take(&mut self.lived_before) {
+            // Where the walk could not look it may still be.
+            if !present.contains(&id) && (found.errors == 0 || !self.exists(id)) {
+                self.accounts.removed(id, now());
             }
         }
         found.cgroups.retain(|cgroup| !removed_meanwhile.contains(&cgroup.id));

@@ -203,7 +203,7 @@ fn open_ledger(config: &Config) -> Result<Ledger, Error> {
     let ledger = Ledger::start(kernel, hierarchy.clone(), rules)?;
     memory::release_freed();
     tracing::info!(
-        programs = "sched_switch cgroup_mkdir cgroup_rmdir",
+        programs = ledger.programs().join(" "),
         slots = config.slots,
         kernel_memory_bytes = ledger.memory_bytes(),
         %hierarchy,

@@ -25,6 +25,11 @@ use super::{
     usage::Usage,
 };
 
+/// Containers whose series stay after their end, at most; the oldest go first. Each is
+/// half a kibibyte here and fifty lines of an answer: a host that ends more than this
+/// within the retention needs a shorter one.
+pub const MAX_RETAINED: usize = 2_048;
+
 /// What the accounts are told once.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -45,6 +50,8 @@ struct Account {
     past: Usage,
     /// When its last cgroup was removed.
     ended: Option<Moment>,
+    /// Its cgroups that are in the tree.
+    live_cgroups: u32,
     /// Whether any cgroup of it ever had a slot: if none had, its usage is known only
     /// as a part of the overflow, and a series of zeroes would be a lie.
     told: bool,
@@ -71,8 +78,10 @@ pub struct Accounts {
     unattributed: Usage,
     exited: Exited,
     docker: DockerHealth,
-    /// Highest tallies published so far: idle in flight is an estimate, too.
+    /// Highest tallies published so far: idle in flight is an estimate, too, and a CPU
+    /// whose record could not be read is missing from both.
     idle_ns: u64,
+    elapsed_ns: u64,
 }
 
 impl Accounts {
@@ -89,6 +98,7 @@ impl Accounts {
             exited: Exited::default(),
             docker: DockerHealth::default(),
             idle_ns: 0,
+            elapsed_ns: 0,
         }
     }
 
@@ -112,9 +122,11 @@ impl Accounts {
                 first_seen_ms: seen_ms,
                 past: Usage::default(),
                 ended: None,
+                live_cgroups: 0,
                 told: false,
             });
             account.ended = None;
+            account.live_cgroups += 1;
             account.told |= slot.is_some();
         }
         let own = Usage::default();
@@ -128,11 +140,11 @@ impl Accounts {
             return;
         };
         cgroup.stage = Stage::Dying(now.monotonic_ms);
-        if let Some(container) = cgroup.container.clone() {
-            let lives = self.cgroups.iter().any(|(_, other)| {
-                other.stage == Stage::Live && other.container.as_ref() == Some(&container)
-            });
-            if let Some(account) = self.containers.get_mut(&container).filter(|_| !lives) {
+        if let Some(container) = &cgroup.container
+            && let Some(account) = self.containers.get_mut(container)
+        {
+            account.live_cgroups -= 1;
+            if account.live_cgroups == 0 {
                 account.ended = Some(now);
             }
         }
@@ -224,18 +236,18 @@ impl Accounts {
         let busy: HashSet<Arc<str>> =
             self.cgroups.iter().filter_map(|(_, cgroup)| cgroup.container.clone()).collect();
         let retain_ms = self.rules.retain_exited_ms;
-        let over: Vec<Arc<str>> = self
+        let mut ended: Vec<(u64, Arc<str>)> = self
             .containers
             .iter()
-            .filter(|(root, account)| {
-                !busy.contains(*root)
-                    && account
-                        .ended
-                        .is_some_and(|ended| now.monotonic_ms >= ended.monotonic_ms + retain_ms)
-            })
-            .map(|(root, _)| root.clone())
+            .filter(|(root, _)| !busy.contains(*root))
+            .filter_map(|(root, account)| Some((account.ended?.monotonic_ms, root.clone())))
             .collect();
-        for root in over {
+        ended.sort_unstable();
+        let over = ended.partition_point(|(at_ms, _)| now.monotonic_ms >= at_ms + retain_ms);
+        let beyond = ended.len().saturating_sub(MAX_RETAINED);
+        self.exited.early += beyond.saturating_sub(over) as u64;
+        ended.truncate(over.max(beyond));
+        for (_, root) in ended {
             if let Some(account) = self.containers.remove(&root) {
                 // One that was never told of had no series that could end.
                 self.exited.containers += u64::from(account.told);
@@ -256,6 +268,8 @@ impl Accounts {
     pub fn snapshot(&mut self, now: Moment, mut ledger: LedgerHealth) -> Snapshot {
         self.idle_ns = self.idle_ns.max(ledger.idle_ns);
         ledger.idle_ns = self.idle_ns;
+        self.elapsed_ns = self.elapsed_ns.max(ledger.elapsed_ns);
+        ledger.elapsed_ns = self.elapsed_ns;
         ledger.overflow = self.overflow;
         ledger.unattributed = self.unattributed;
         let containers = self.container_usages();

@@ -63,6 +63,8 @@ pub struct CgroupView {
 pub struct Exited {
     /// How many series have ended.
     pub containers: u64,
+    /// How many of them before their time, because more had ended than are retained.
+    pub early: u64,
     /// Their usage.
     pub usage: Usage,
 }
@@ -70,6 +72,8 @@ pub struct Exited {
 /// How well the ledger was kept, over all CPUs, since accounting began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerHealth {
+    /// Whether this kernel tells how long tasks wait; all waits are zero if not.
+    pub waits_known: bool,
     /// Time of the idle tasks in ns.
     pub idle_ns: u64,
     /// CPUs × time in ns since each CPU's first switch was seen.
@@ -108,7 +112,7 @@ pub struct SlotCounts {
     pub free: u64,
     /// Owned by a cgroup.
     pub used: u64,
-    /// Of a cgroup that is gone, read and not yet cleared.
+    /// Of a cgroup that is gone, not yet read for the last time and cleared.
     pub retiring: u64,
 }
 

@@ -46,11 +46,7 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: ACCOUNT,
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
-        samples: |scrape| {
-            let of = |usage: &Usage| seconds(usage.waits.sum_ns);
-            let subjects = scrape.subjects.iter();
-            subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
-        },
+        samples: |scrape| if_waits_known(scrape, waits),
     },
     Family {
         name: "container_cpu_runqueue_wait_seconds",
@@ -60,7 +56,9 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: ACCOUNT,
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
-        samples: |scrape| account_histograms(scrape, |usage| &usage.waits),
+        samples: |scrape| {
+            if_waits_known(scrape, |scrape| account_histograms(scrape, |usage| &usage.waits))
+        },
     },
     Family {
         name: "container_cpu_slice_seconds",
@@ -108,9 +106,24 @@ pub(super) const FAMILIES: &[Family] = &[
         labels: &[],
         source: "sum of ended container_cpu_runqueue_wait_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], seconds(scrape.snapshot.exited.usage.waits.sum_ns))],
+        samples: |scrape| {
+            if_waits_known(scrape, |scrape| {
+                vec![counter(vec![], seconds(scrape.snapshot.exited.usage.waits.sum_ns))]
+            })
+        },
     },
 ];
+
+fn waits(scrape: &Scrape) -> Vec<Metric> {
+    let of = |usage: &Usage| seconds(usage.waits.sum_ns);
+    let subjects = scrape.subjects.iter();
+    subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
+}
+
+/// No samples, and so no series, on a kernel that tells no waits: zeroes would be a lie.
+fn if_waits_known(scrape: &Scrape, samples: fn(&Scrape) -> Vec<Metric>) -> Vec<Metric> {
+    if scrape.snapshot.ledger.waits_known { samples(scrape) } else { Vec::new() }
+}
 
 fn account_histograms(scrape: &Scrape, of: fn(&Usage) -> &Log2Histogram) -> Vec<Metric> {
     let subjects = scrape.subjects.iter();

@@ -60,7 +60,7 @@ pub(super) fn snapshot() -> Snapshot {
             container("b", None, TAKEN_AT_MS - 60_000, 1),
         ],
         cgroups: vec![CgroupView { path: "/init.scope".into(), usage: usage(2) }],
-        exited: Exited { containers: 12, usage: usage(4) },
+        exited: Exited { containers: 12, early: 1, usage: usage(4) },
         ledger: ledger(),
         slots: SlotCounts { free: 1_000, used: 23, retiring: 1 },
         docker: DockerHealth {
@@ -105,6 +105,7 @@ fn usage(scale: u64) -> Usage {
 
 fn ledger() -> LedgerHealth {
     LedgerHealth {
+        waits_known: true,
         idle_ns: 7_600_000_000_000,
         elapsed_ns: 20_000_000_000_000,
         overflow: usage(0),

@@ -102,6 +102,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |scrape| count_of(scrape, |ledger| ledger.slots_exhausted),
     ),
     ledger_count(
+        "slicemeter_retention_cut_total",
+        "Containers whose series ended before --retain-exited was over, because more had ended \
+         than are retained.",
+        |scrape| vec![counter(vec![], scrape.snapshot.exited.early as f64)],
+    ),
+    ledger_count(
         "slicemeter_ids_exhausted_total",
         "Cgroups that found the map of ids full at their creation; they are unattributed.",
         |scrape| count_of(scrape, |ledger| ledger.ids_exhausted),

@@ -16,6 +16,9 @@ use crate::model::usage::{Log2Histogram, Usage};
 /// 50 ns; sixty-four of them in a row mean that something else is wrong.
 const MAX_READS: u32 = 64;
 
+/// [`CpuState::sequence`] once its first switch is written.
+const FIRST_WRITTEN: u64 = 2;
+
 /// The mmapped counters of all CPUs.
 pub struct Counters {
     pub(super) cpus: MappedArray<CpuState<AtomicU64>>,
@@ -48,57 +51,65 @@ pub struct CpuTallies {
     pub ids_exhausted: u64,
 }
 
-/// The slice that a CPU is in the middle of.
+/// What a CPU is in the middle of, read in one breath.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
-    cpu: u32,
     /// Whose slice it is; `None` for the idle task.
     slot: Option<u32>,
-    /// Closed runtime of that slot on that CPU, read in the same breath.
-    closed_ns: u64,
-    length_ns: u64,
+    /// Runtime of that slot on that CPU, this slice included.
+    runtime_ns: u64,
+    /// Idle time of that CPU, the idleness in flight included.
+    idle_ns: u64,
+    /// Time since its first switch was seen.
+    elapsed_ns: u64,
 }
 
 /// One reading of all CPUs at one moment.
 pub struct Reading<'a> {
     counters: &'a Counters,
-    in_flight: Vec<InFlight>,
+    /// The CPUs that are accounted, each with what it is in the middle of; `None` where
+    /// that could not be read.
+    cpus: Vec<(u32, Option<InFlight>)>,
     /// Tallies over all CPUs.
     pub tallies: CpuTallies,
 }
 
 impl Counters {
     /// Reads what every CPU is doing now. Usages are then taken from the reading slot
-    /// by slot, the slices in flight included. CPUs that are offline stand still.
-    pub fn read(&mut self, online: &[u32]) -> Reading<'_> {
-        let mut in_flight = Vec::with_capacity(online.len());
+    /// by slot, the slices in flight included. A CPU that is offline counts as idle.
+    pub fn read(&mut self) -> Reading<'_> {
+        let mut cpus = Vec::new();
         let mut tallies = CpuTallies::default();
         for (cpu, state) in (0..).zip(self.cpus.records()) {
-            if state.sequence.load(Ordering::Acquire) == 0 {
+            if state.sequence.load(Ordering::Acquire) < FIRST_WRITTEN {
                 continue;
             }
             tallies.add(state);
-            if !online.contains(&cpu) {
-                continue;
-            }
-            let (found, reads) = self.in_flight(cpu, state);
+            let (in_flight, reads) = self.in_flight(cpu, state);
             self.retries += u64::from(reads - 1);
-            match found {
+            match &in_flight {
                 Some(slice) => {
-                    if slice.slot.is_none() {
-                        tallies.idle_ns += slice.length_ns;
-                    }
-                    in_flight.push(slice);
+                    tallies.idle_ns += slice.idle_ns;
+                    tallies.elapsed_ns += slice.elapsed_ns;
                 }
                 None => self.failures += 1,
             }
+            cpus.push((cpu, in_flight));
         }
-        Reading { counters: self, in_flight, tallies }
+        Reading { counters: self, cpus, tallies }
     }
 
-    /// Slots whose cgroup has a task on a CPU right now.
+    /// Cgroup events that found the ring buffer full.
+    pub fn events_dropped(&self) -> u64 {
+        self.cpus.records().iter().map(|cpu| cpu.events_dropped.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether a task that is charged to the slot may be on a CPU right now.
     pub fn is_running(&self, slot: u32) -> bool {
-        self.cpus.records().iter().any(|cpu| cpu.slot.load(Ordering::Acquire) == u64::from(slot))
+        self.cpus.records().iter().any(|cpu| {
+            let writing = !cpu.sequence.load(Ordering::Acquire).is_multiple_of(2);
+            writing || cpu.slot.load(Ordering::Acquire) == u64::from(slot)
+        })
     }
 
     /// Repeats of reads because a CPU was writing, and reads given up.
@@ -129,26 +140,30 @@ impl Counters {
         &self.cells.records()[cell(cpu, self.slots, slot) as usize]
     }
 
-    /// The slice in flight on a CPU and the closed runtime that goes with it, and how
-    /// many reads that took.
+    /// What a CPU is in the middle of, and how many reads that took.
     fn in_flight(&self, cpu: u32, state: &CpuState<AtomicU64>) -> (Option<InFlight>, u32) {
         for reads in 1..=MAX_READS {
             let before = state.sequence.load(Ordering::Acquire);
-            let slot = state.slot.load(Ordering::Relaxed);
-            let start_tns = state.slice_start_tns.load(Ordering::Relaxed);
-            let offset_ns = state.clock_offset_ns.load(Ordering::Relaxed);
+            let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
             // The idle task's is no index, nor need be what is read in mid-write.
-            let slot = u32::try_from(slot).ok().filter(|&slot| slot < self.slots);
-            let closed_ns =
-                slot.map_or(0, |slot| self.cell(cpu, slot).runtime_ns.load(Ordering::Relaxed));
+            let slot = u32::try_from(load(&state.slot)).ok().filter(|&slot| slot < self.slots);
+            let closed_ns = slot.map_or(0, |slot| load(&self.cell(cpu, slot).runtime_ns));
+            let (booked_ns, booked_at_tns) = (load(&state.booked_ns), load(&state.booked_at_tns));
+            let (idle_ns, born_at_ns) = (load(&state.idle_ns), load(&state.born_at_ns));
+            let offset_ns = load(&state.clock_offset_ns);
             fence(Ordering::Acquire);
-            let consistent =
-                before.is_multiple_of(2) && state.sequence.load(Ordering::Relaxed) == before;
-            if consistent {
+            if before.is_multiple_of(2) && load(&state.sequence) == before {
                 // The clock is read after the record: never a start in the future.
-                let now_tns = monotonic_ns().wrapping_sub(offset_ns);
-                let length_ns = now_tns.saturating_sub(start_tns);
-                return (Some(InFlight { cpu, slot, closed_ns, length_ns }), reads);
+                let now_ns = monotonic_ns();
+                let unbooked_ns = now_ns.wrapping_sub(offset_ns).saturating_sub(booked_at_tns);
+                let length_ns = booked_ns + unbooked_ns;
+                let found = InFlight {
+                    slot,
+                    runtime_ns: closed_ns + length_ns,
+                    idle_ns: if slot.is_none() { idle_ns + length_ns } else { idle_ns },
+                    elapsed_ns: now_ns.saturating_sub(born_at_ns),
+                };
+                return (Some(found), reads);
             }
             std::hint::spin_loop();
         }
@@ -160,17 +175,15 @@ impl Reading<'_> {
     /// Usage of a slot since its cgroup got it, the slices in flight included.
     pub fn usage(&self, slot: u32) -> Usage {
         let mut usage = Usage::default();
-        for (cpu, _) in (0..).zip(self.counters.cpus.records()) {
+        for &(cpu, in_flight) in &self.cpus {
             let cell = self.counters.cell(cpu, slot);
             let closed_ns = cell.runtime_ns.load(Ordering::Relaxed);
             usage.slices.sum_ns += closed_ns;
-            // The total goes with the slice that was seen in flight: a slice that was
-            // closed since then would be counted twice.
-            usage.runtime_ns += self
-                .in_flight
-                .iter()
-                .find(|slice| slice.cpu == cpu && slice.slot == Some(slot))
-                .map_or(closed_ns, |slice| slice.closed_ns + slice.length_ns);
+            // The total goes with the slice that was seen in flight: one that was closed
+            // since then would be counted twice.
+            usage.runtime_ns += in_flight
+                .filter(|seen| seen.slot == Some(slot))
+                .map_or(closed_ns, |seen| seen.runtime_ns);
             usage.waits.sum_ns += cell.wait_ns.load(Ordering::Relaxed);
             usage.voluntary += cell.voluntary.load(Ordering::Relaxed);
             usage.involuntary += cell.involuntary.load(Ordering::Relaxed);
@@ -184,8 +197,6 @@ impl Reading<'_> {
 impl CpuTallies {
     fn add(&mut self, cpu: &CpuState<AtomicU64>) {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        self.idle_ns += load(&cpu.idle_ns);
-        self.elapsed_ns += monotonic_ns().saturating_sub(load(&cpu.born_at_ns));
         self.missed_repaired += load(&cpu.missed_repaired);
         self.missed_unrepaired += load(&cpu.missed_unrepaired);
         self.lost_ns += load(&cpu.lost_ns);

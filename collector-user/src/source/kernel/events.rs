@@ -11,8 +11,9 @@ pub enum CgroupEvent {
     Created {
         /// Its id: the inode number of its directory.
         id: u64,
-        /// Path from the hierarchy's root; `None` where it was longer than an event.
-        path: Option<String>,
+        /// Path from the hierarchy's root. One that is longer than an event is cut and
+        /// ends in `…#ID`, so that it is nobody else's.
+        path: String,
         /// Its slot; `None` where none was free.
         slot: Option<u32>,
     },
@@ -38,11 +39,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<CgroupEvent> {
     let slot = word(std::mem::offset_of!(Record, slot))?;
     let length = word(std::mem::offset_of!(Record, path_len))? as usize;
     let at = std::mem::offset_of!(Record, path);
+    let text = bytes.get(at..at + length.clamp(1, PATH_BYTES) - 1)?;
+    let text = String::from_utf8_lossy(text);
     // A path that fills the record was cut; one of no length could not be read.
-    let path = (length > 1 && length < PATH_BYTES)
-        .then(|| bytes.get(at..at + length - 1))
-        .flatten()
-        .map(|path| String::from_utf8_lossy(path).into_owned());
+    let whole = length > 1 && length < PATH_BYTES;
+    let path = if whole { text.into_owned() } else { format!("{text}…#{id}") };
     Some(CgroupEvent::Created { id, path, slot: (slot >= FIRST_SLOT).then_some(slot) })
 }
 
@@ -67,17 +68,21 @@ mod tests {
     #[test]
     fn a_creation_carries_path_and_slot() {
         let created = decode(&record(1, 7, b"/docker/a\0"));
-        let path = Some("/docker/a".to_owned());
+        let path = "/docker/a".to_owned();
         assert_eq!(created, Some(CgroupEvent::Created { id: 42, path, slot: Some(7) }));
         let overflow = decode(&record(1, 0, b"/a\0"));
-        let path = Some("/a".to_owned());
+        let path = "/a".to_owned();
         assert_eq!(overflow, Some(CgroupEvent::Created { id: 42, path, slot: None }));
     }
 
     #[test]
-    fn a_cut_path_is_no_path() {
+    fn a_cut_path_is_nobody_elses() {
         let cut = decode(&record(1, 7, &[b'x'; PATH_BYTES]));
-        assert_eq!(cut, Some(CgroupEvent::Created { id: 42, path: None, slot: Some(7) }));
+        let path = format!("{}…#42", "x".repeat(PATH_BYTES - 1));
+        assert_eq!(cut, Some(CgroupEvent::Created { id: 42, path, slot: Some(7) }));
+        let unread = decode(&record(1, 7, b""));
+        let path = "…#42".to_owned();
+        assert_eq!(unread, Some(CgroupEvent::Created { id: 42, path, slot: Some(7) }));
     }
 
     #[test]

@@ -40,6 +40,9 @@ const fn optional(
     Field { global, candidates, bytes, without: Some(without) }
 }
 
+/// Without it there are no waits.
+pub(super) const RUN_DELAY: &str = "TASK_RUN_DELAY";
+
 /// Switches that fire no tracepoint can then not be made good.
 const NO_REPAIR: &str = "slices of missed switches are lost (and counted)";
 
@@ -53,7 +56,7 @@ const FIELDS: &[Field] = &[
     required("ROOT_HIERARCHY", &[("cgroup_root", "hierarchy_id")], 4),
     required("KN_ID", &[("kernfs_node", "id")], 8),
     optional(
-        "TASK_RUN_DELAY",
+        RUN_DELAY,
         &[("task_struct", "sched_info.run_delay")],
         8,
         "there are no run-queue waits (the kernel was built without CONFIG_SCHED_INFO)",
@@ -83,6 +86,8 @@ const ARGUMENTS_WITH_STATE: usize = 4;
 pub struct Layout {
     /// Name and value of each global.
     pub globals: Vec<(&'static str, u64)>,
+    /// Whether the tick can be followed.
+    pub ticks: bool,
     /// What this kernel can't tell, for people.
     pub degraded: Vec<String>,
 }
@@ -93,7 +98,7 @@ impl Layout {
     /// # Errors
     /// The names of *all* the required fields and tracepoints that are missing.
     pub fn resolve(btf: &Btf, hierarchy: &Hierarchy) -> Result<Self, Vec<String>> {
-        let mut layout = Self { globals: Vec::new(), degraded: Vec::new() };
+        let mut layout = Self { globals: Vec::new(), ticks: false, degraded: Vec::new() };
         let mut missing = Vec::new();
         for field in FIELDS {
             layout.place(btf, field, &mut missing);
@@ -111,7 +116,13 @@ impl Layout {
             }
         }
         layout.place_hop(btf, hierarchy, &mut missing);
+        layout.place_tick(btf);
         if missing.is_empty() { Ok(layout) } else { Err(missing) }
+    }
+
+    /// Whether this kernel has the field behind a global.
+    pub(super) fn has(&self, global: &str) -> bool {
+        self.globals.iter().any(|&(name, offset)| name == global && offset != ABSENT)
     }
 
     fn place(&mut self, btf: &Btf, field: &Field, missing: &mut Vec<String>) {
@@ -129,6 +140,19 @@ impl Layout {
                 self.degraded.push(format!("no field {structure}.{path}: {without}"));
             }
             (None, None) => missing.push(format!("field {structure}.{path}")),
+        }
+    }
+
+    /// The tick needs a tracepoint, and a helper of 5.11 (3ca1032ab7ab).
+    fn place_tick(&mut self, btf: &Btf) {
+        let helper = btf.enumerator("bpf_func_id", "BPF_FUNC_get_current_task_btf");
+        self.ticks = helper.is_some() && btf.tracepoint_arguments("hrtimer_expire_exit").is_some();
+        if !self.ticks {
+            self.degraded.push(
+                "the tick can't be followed (Linux 5.11 or later): a slice in flight after a \
+                 missed switch shows late"
+                    .to_owned(),
+            );
         }
     }
 

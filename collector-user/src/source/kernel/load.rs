@@ -23,12 +23,15 @@ use super::{
     btf::Btf,
     counters::Counters,
     error::LoadError,
-    layout::Layout,
+    layout::{Layout, RUN_DELAY},
     mapped::{MappedArray, Record},
     poll::{Pollable, pollable},
     slots::Slots,
 };
 use crate::source::cgroupfs::Hierarchy;
+
+/// The CPUs that can ever be there, as ranges: `0-3,8-11`.
+const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
 
 /// What the load depends on.
 #[derive(Clone, Debug)]
@@ -45,14 +48,20 @@ pub struct Options {
 
 /// Programs in the order of their attachment: births and deaths of cgroups are followed
 /// before the tree is walked, and slices only after that.
-const IDENTITY: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
-pub(super) const SLICES: &str = "sched_switch";
+pub(super) const IDENTITY: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
+const SLICES: &str = "sched_switch";
+const TICK: &str = "hrtimer_expire_exit";
+
+/// The programs that account, on a kernel whose tick can be followed or not.
+pub(super) fn accounting(ticks: bool) -> impl Iterator<Item = &'static str> {
+    [SLICES].into_iter().chain(ticks.then_some(TICK))
+}
 
 /// Loads everything, and attaches what tells of cgroups.
 pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError> {
     let layout = resolve(options)?;
     let slots = FIRST_SLOT + options.slots;
-    let cpus = aya::util::nr_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
+    let cpus = possible_cpus()?;
     let mut ebpf = verify(object, options, &layout, cpus, slots)?;
 
     let map_infos = ebpf.maps().filter_map(|(_, map)| data(map)).map(info_path).collect();
@@ -73,9 +82,9 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
         events: waitable(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?, "EVENTS")?,
         log,
         map_infos,
+        waits_known: layout.has(RUN_DELAY),
         degraded: layout.degraded,
-        online: aya::util::online_cpus()
-            .map_err(|(path, source)| LoadError::Cpus { path, source })?,
+        ticks: layout.ticks,
         ebpf,
     };
     kernel.slots.fill(slots).map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
@@ -91,6 +100,16 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadErro
         .attach()
         .map(drop)
         .map_err(|source| LoadError::Attach { program: name, source: Box::new(source) })
+}
+
+/// One more than the highest number that a CPU of this host can have: the numbers may
+/// have gaps, and the counters are indexed by them.
+fn possible_cpus() -> Result<usize, LoadError> {
+    let failed = |source| LoadError::Cpus { path: POSSIBLE_CPUS, source };
+    let list = std::fs::read_to_string(POSSIBLE_CPUS).map_err(failed)?;
+    let highest = list.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse::<usize>().ok());
+    let unclear = || failed(io::Error::other(format!("it says {list:?}")));
+    highest.map(|cpu| cpu + 1).ok_or_else(unclear)
 }
 
 fn resolve(options: &Options) -> Result<Layout, LoadError> {
@@ -112,7 +131,7 @@ fn verify(
     let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
         .map_err(|error| LoadError::Object(Box::new(EbpfError::BtfError(error))))?;
     let overflow = || LoadError::Cpus {
-        path: "/sys/devices/system/cpu/possible",
+        path: POSSIBLE_CPUS,
         source: io::Error::other(format!("{cpus} CPUs with {slots} slots each are too many")),
     };
     let cpu_records = u32::try_from(cpus).map_err(|_| overflow())?;
@@ -133,7 +152,7 @@ fn verify(
         .map_max_entries("CGROUP_SLOTS", slots + OVERFLOW_CGROUPS)
         .map_max_entries("FREE_SLOTS", slots);
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in IDENTITY.into_iter().chain([SLICES]) {
+    for name in IDENTITY.into_iter().chain(accounting(layout.ticks)) {
         program(&mut ebpf, name)?
             .load(name, &btf)
             .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;

@@ -45,7 +45,10 @@ pub struct Kernel {
     map_infos: Vec<PathBuf>,
     /// What the running kernel can't tell, for people.
     pub degraded: Vec<String>,
-    online: Vec<u32>,
+    /// Whether the running kernel tells how long tasks wait for a CPU.
+    pub waits_known: bool,
+    /// Whether the tick can be followed on this kernel.
+    ticks: bool,
 }
 
 impl Kernel {
@@ -63,14 +66,23 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses to attach.
     pub fn start(&mut self) -> Result<(), LoadError> {
-        load::attach(&mut self.ebpf, load::SLICES)?;
-        prime::prime(&self.online);
+        for program in load::accounting(self.ticks) {
+            load::attach(&mut self.ebpf, program)?;
+        }
+        let online =
+            aya::util::online_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
+        prime::prime(&online);
         Ok(())
+    }
+
+    /// Names of the programs that are attached once it is started.
+    pub fn programs(&self) -> Vec<&'static str> {
+        load::IDENTITY.into_iter().chain(load::accounting(self.ticks)).collect()
     }
 
     /// Reads the counters at this moment.
     pub fn read(&mut self) -> Reading<'_> {
-        self.counters.read(&self.online)
+        self.counters.read()
     }
 
     /// Repeats of reads because a CPU was writing, and reads given up, so far.
@@ -103,13 +115,9 @@ impl Kernel {
         self.slots.give_back(slot)
     }
 
-    /// Notes which CPUs are online: one that is not has no slice in flight.
-    ///
-    /// # Errors
-    /// The list can't be read; the last one stays.
-    pub fn refresh_online(&mut self) -> io::Result<()> {
-        self.online = aya::util::online_cpus().map_err(|(_, error)| error)?;
-        Ok(())
+    /// Cgroup events that found the ring buffer full, so far.
+    pub fn events_dropped(&self) -> u64 {
+        self.counters.events_dropped()
     }
 
     /// Waits for a cgroup event or a log record of the programs.
@@ -130,11 +138,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// The next cgroup event, if there is one; passes on the programs' log meanwhile.
-    pub fn next_event(&mut self) -> Option<CgroupEvent> {
+    /// Passes the programs' log records on to ours.
+    pub fn pass_on_log(&mut self) {
         if let Some(log) = &mut self.log {
             log.get_mut().flush();
         }
+    }
+
+    /// The next cgroup event, if there is one.
+    pub fn next_event(&mut self) -> Option<CgroupEvent> {
         loop {
             let record = self.events.get_mut().next()?;
             // Objects and daemon are built together: an unknown record can't occur.

@@ -13,18 +13,21 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 /// from its first switch on.
 const LIMIT: Duration = Duration::from_secs(2);
 
+fn hop(cpu: u32) -> rustix::io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu as usize);
+    sched_setaffinity(None, &only)
+}
+
 /// Switches once on every CPU in the list; gives up on the rest after [`LIMIT`].
 pub(super) fn prime(cpus: &[u32]) {
     let (done, wait) = mpsc::channel();
     let cpus = cpus.to_vec();
     let hopper = thread::Builder::new().name("prime".to_owned()).spawn(move || {
-        for cpu in cpus {
-            let mut only = CpuSet::new();
-            only.set(cpu as usize);
-            // Refused for a CPU outside our cpuset, where no task of ours can go.
-            if let Err(error) = sched_setaffinity(None, &only) {
-                tracing::debug!(cpu, %error, "cannot switch on this CPU now");
-            }
+        // Refused for a CPU outside our cpuset, where no task of ours can go.
+        let refused: Vec<u32> = cpus.into_iter().filter(|&cpu| hop(cpu).is_err()).collect();
+        if !refused.is_empty() {
+            tracing::warn!(cpus = ?refused, "these CPUs are accounted from their next switch on");
         }
         // The starter may have stopped waiting.
         done.send(()).ok();

@@ -31,8 +31,24 @@ fn a_container_lives_is_retained_and_ends_in_the_roll_up() {
     host.tidy();
     let over = host.snapshot();
     assert!(over.containers.is_empty());
-    assert_eq!(over.exited, Exited { containers: 1, usage });
+    assert_eq!(over.exited, Exited { containers: 1, early: 0, usage });
     assert_eq!(over.host, usage, "the host's sum loses nothing");
+}
+
+#[test]
+fn of_more_than_are_retained_the_oldest_end_early() {
+    let mut host = Host::new();
+    let ids = 100..(100 + MAX_RETAINED as u64 + 3);
+    ids.clone().for_each(|id| host.make(id, &format!("/docker/{id:064x}"), None));
+    ids.for_each(|id| host.remove(id));
+    host.bury();
+    host.accounts.expire(host.now);
+    assert_eq!(host.snapshot().exited.early, 3);
+    assert_eq!(host.accounts.containers.len(), MAX_RETAINED);
+    host.pass(RETAIN_MS);
+    host.accounts.expire(host.now);
+    assert_eq!(host.snapshot().exited.early, 3, "the others ended in their time");
+    assert_eq!(host.accounts.containers.len(), 0);
 }
 
 #[test]
