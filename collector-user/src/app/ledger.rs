@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    errors::chain,
     exposition::SnapshotRequest,
     model::{
         accounts::{Accounts, Rules},
@@ -242,7 +243,7 @@ impl Ledger {
         for id in self.accounts.cgroups().to_forget(now.monotonic_ms) {
             if let Err(error) = self.kernel.forget(id) {
                 // It is not in the map: nothing leads to its slot, as wanted.
-                tracing::debug!(id, %error, "the kernel did not know this cgroup");
+                tracing::debug!(id, error = chain(&error), "the kernel did not know this cgroup");
             }
             self.accounts.forgotten(id, now);
         }
@@ -261,7 +262,7 @@ impl Ledger {
             if let Some(slot) = slot
                 && let Err(error) = self.kernel.free(slot)
             {
-                tracing::warn!(slot, %error, "cannot free this slot now");
+                tracing::warn!(slot, error = chain(&error), "cannot free this slot now");
                 continue;
             }
             self.accounts.settle(id);
@@ -289,7 +290,7 @@ impl Ledger {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(id, %error, "cannot give this cgroup a slot");
+                    tracing::warn!(id, error = chain(&error), "cannot give this cgroup a slot");
                     return;
                 }
             }
@@ -347,7 +348,11 @@ fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, mut found: Walk) -> u64 {
                 without_slot += u64::from(slot.is_none());
             }
             Err(error) => {
-                tracing::warn!(path = cgroup.path, %error, "usage of this cgroup is unattributed");
+                tracing::warn!(
+                    path = cgroup.path,
+                    error = chain(&error),
+                    "usage of this cgroup is unattributed"
+                );
             }
         }
     }
