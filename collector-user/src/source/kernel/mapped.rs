@@ -1,6 +1,6 @@
 //! A BPF array's memory, shared with the programs.
 //!
-//! Owns the only unsafe code of the daemon: an mmap of a `BPF_F_MMAPABLE` array, seen
+//! Owns an mmap of a `BPF_F_MMAPABLE` array, seen
 //! as a slice of records of atomics. Must not know what the records mean.
 
 use std::{io, marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU64};
