@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
     sync::{
@@ -41,7 +42,8 @@ pub struct Mounts {
     /// cgroup2, alone or beside v1.
     pub unified: Option<PathBuf>,
     cpu: Option<PathBuf>,
-    cpuacct: Option<PathBuf>,
+    /// v1's hierarchy with the kernel's figure.
+    pub cpuacct: Option<PathBuf>,
 }
 
 impl Mounts {
@@ -88,6 +90,15 @@ pub fn kernel_usage_ns(path: &str) -> Option<u64> {
     let usage_us: u64 =
         stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()?;
     Some(usage_us * 1_000)
+}
+
+/// Whether the kernel's figure of the *root* is a sum of slices, as every other's.
+///
+/// `cpuacct.usage` is. v2's `cpu.stat` is not: there the root's is `/proc/stat`'s, sampled
+/// at ticks, with interrupts and stolen time in it (`root_cgroup_cputime` in
+/// kernel/cgroup/rstat.c).
+pub fn root_is_exact() -> bool {
+    mounts().cpuacct.is_some()
 }
 
 /// [`kernel_usage_ns`] in seconds; panics if there is no such cgroup.
@@ -142,6 +153,12 @@ fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+fn unique_path(purpose: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("/sm-{}-{number}-{purpose}", process::id())
+}
+
 /// A cgroup of ours, removed on drop with whatever still runs in it.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -154,9 +171,17 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes a cgroup right below the root, with a name of its own that contains `purpose`.
     pub fn new(purpose: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::at(&format!("/sm-{}-{number}-{purpose}", process::id()))
+        Self::at(&unique_path(purpose))
+    }
+
+    /// The same in v1's hierarchies alone: in the unified one its tasks stay where they
+    /// were.
+    pub fn new_in_v1(purpose: &str) -> Self {
+        let Mounts { unified: _, cpu, cpuacct } = mounts();
+        let mut roots: Vec<&Path> =
+            [cpuacct, cpu].into_iter().flatten().map(PathBuf::as_path).collect();
+        roots.dedup();
+        Self::make(&unique_path(purpose), &roots)
     }
 
     /// Makes a cgroup at a path from the hierarchies' roots.
@@ -166,8 +191,11 @@ impl Cgroup {
             // v2 alone: a quota needs the controller. Its absence shows when one is set.
             let _ = fs::write(root.join("cgroup.subtree_control"), "+cpu");
         }
-        let directories: Vec<PathBuf> =
-            mounts().roots().into_iter().map(|root| below(root, path)).collect();
+        Self::make(path, &mounts().roots())
+    }
+
+    fn make(path: &str, roots: &[&Path]) -> Self {
+        let directories: Vec<PathBuf> = roots.iter().map(|root| below(root, path)).collect();
         let mut enclosing = Vec::new();
         for directory in &directories {
             let ancestors = directory.ancestors().skip(1);
@@ -184,6 +212,12 @@ impl Cgroup {
     /// Its path from the hierarchy's root.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Its id in the hierarchy that the daemon accounts by: its directory's inode number.
+    pub fn id(&self) -> u64 {
+        // The unified one, where there is one, is the first.
+        fs::metadata(&self.directories[0]).expect("the cgroup's directory").ino()
     }
 
     /// Allows `percent` of one CPU.

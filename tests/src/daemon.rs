@@ -20,6 +20,9 @@ use crate::{
 /// What it prints on stdout once it serves.
 const READY: &str = "slicemeter: serving ";
 
+/// Where no Docker engine is.
+pub const NO_DOCKER: &str = "unix:///nonexistent/docker.sock";
+
 /// Loading and verifying the programs takes well under a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -89,11 +92,15 @@ impl Daemon {
     /// Starts it against a Docker engine (or the address where there is none), on a port
     /// that the kernel chooses, and waits until it serves.
     pub fn start(docker_host: &str, arguments: &[&str]) -> Self {
+        Self::start_by(command(&[]), docker_host, arguments)
+    }
+
+    /// The same by a command that ends with the daemon's binary.
+    pub fn start_by(mut command: Command, docker_host: &str, arguments: &[&str]) -> Self {
         let scratch = Scratch::new("daemon");
         let mut all = vec!["--web.listen-address", "127.0.0.1:0", "--docker.host", docker_host];
         all.extend(arguments);
-        let mut command = command(&all);
-        command.stdout(Stdio::piped());
+        command.args(&all).stdout(Stdio::piped());
         let mut process =
             Process::start("slicemeter", &mut command, &scratch.join("slicemeter.log"));
         let url = ready(&mut process).unwrap_or_else(|why| {
@@ -106,7 +113,7 @@ impl Daemon {
 
     /// Starts it where there is no Docker engine.
     pub fn start_without_docker(arguments: &[&str]) -> Self {
-        Self::start("unix:///nonexistent/docker.sock", arguments)
+        Self::start(NO_DOCKER, arguments)
     }
 
     /// The address of its metrics.

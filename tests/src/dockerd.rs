@@ -1,7 +1,9 @@
 //! A private Docker engine: own socket, own data, no network set-up, stopped by its pid.
 //!
-//! It uses the host's default cgroup parent (`/docker`), as a real one does. Images are
-//! imported: there is no registry.
+//! It makes its containers' cgroups itself, below `/docker`, and must be told so: on a v2
+//! host that systemd runs, an engine has systemd make them (`docker-<id>.scope`), and then
+//! whether its containers start depends on the host's manager. Images are imported: there
+//! is no registry.
 
 use std::{
     fs,
@@ -75,6 +77,7 @@ impl Dockerd {
             command.arg(flag).arg(self.scratch.join(name));
         }
         command.args(["--bridge=none", "--iptables=false", "--ip-forward=false"]);
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.arg(format!("--live-restore={}", self.live_restore));
         let log = self.scratch.join("dockerd.log");
         let mut process = Process::start("dockerd", &mut command, &log);

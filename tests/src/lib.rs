@@ -5,12 +5,13 @@
 //! - [`foreground`]: puts a test before everything else on a busy machine.
 //! - [`process`]: a child process that never outlives its test.
 //! - [`scratch`]: a directory that goes with its test.
-//! - [`wait`]: bounded polling, and the monotonic clock.
+//! - [`wait`]: bounded polling.
 //! - [`workload`]: builds and names the program whose CPU use is measured.
 //! - [`cgroup`]: cgroups of our own, and the kernel's own figures for any cgroup.
 //! - [`dockerd`]: a private Docker engine.
 //! - [`daemon`]: the real `slicemeter`.
 //! - [`metrics`]: a strict reader of the exposition format.
+//! - [`slots`]: the daemon's slots, as it tells of them.
 //! - [`compare`]: our figure beside the kernel's, read so that the two can be compared.
 //! - [`bpf`]: which eBPF objects exist in the kernel.
 //! - [`prometheus`]: a private Prometheus, and promtool.
@@ -37,5 +38,6 @@ pub mod metrics;
 pub mod process;
 pub mod prometheus;
 pub mod scratch;
+pub mod slots;
 pub mod wait;
 pub mod workload;

@@ -58,11 +58,6 @@ impl Exposition {
         Ok(this)
     }
 
-    /// Families by name.
-    pub fn families(&self) -> &BTreeMap<String, Kind> {
-        &self.families
-    }
-
     /// All series of a name that have these labels (and perhaps others).
     pub fn select<'a>(
         &'a self,

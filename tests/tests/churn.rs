@@ -7,22 +7,27 @@ use std::{
 };
 
 use slicemeter_tests::{
-    cgroup::{Cgroup, kernel_usage_ns, kernel_usage_seconds, seconds, top_level},
+    cgroup::{Cgroup, kernel_usage_ns, kernel_usage_seconds, root_is_exact, seconds, top_level},
     daemon::Daemon,
     dockerd::Dockerd,
     host::{cpus, interrupt_seconds, require_docker, resident_kib, steal_seconds},
     metrics::{Exposition, Monotone},
     scratch::Scratch,
+    slots::Slots,
     wait,
 };
 
 const USAGE: &str = "container_cpu_usage_seconds_total";
+const ELAPSED: &str = "slicemeter_elapsed_cpu_seconds_total";
 
 const CONTAINERS: usize = 200;
 
 /// 1,000 creations a minute for two minutes.
 const CREATIONS: u32 = 2_000;
 const CREATION_PERIOD: Duration = Duration::from_millis(60);
+
+/// How long all of them may take, against how long they should.
+const LATE: f64 = 1.1;
 
 /// A slice belongs to the cgroup that it began in. Each of the processes moves itself in
 /// from the root, and what is left of that slice, some 100 µs of its 10 ms, stays there;
@@ -37,7 +42,7 @@ const WARM_UP_CREATIONS: u32 = 400;
 const RESIDENT_GROWTH_KIB: u64 = 512;
 
 /// Of CPUs × elapsed.
-const RESIDUAL: f64 = 0.005;
+const RESIDUAL_PERCENT: f64 = 0.5;
 
 /// Events, then the last read, then the slot is free.
 const RETIRE_LIMIT: Duration = Duration::from_secs(10);
@@ -123,12 +128,14 @@ fn churn(daemon: &Daemon, parent: &Cgroup) -> Resident {
             warm_kib = resident_kib(daemon.pid());
         }
     }
+    let took = started.elapsed();
     println!(
         "{CREATIONS} cgroups made and removed in {:.1} s, at most {late:?} late; {} values \
          compared with the one before",
-        started.elapsed().as_secs_f64(),
+        took.as_secs_f64(),
         monotone.compared
     );
+    assert!(took <= (CREATION_PERIOD * CREATIONS).mul_f64(LATE), "{took:?}: less than that rate");
     // All of the churned are gone; their parent has their sum.
     let kernel = kernel_usage_seconds(parent.path());
     let scrape = daemon.scrape();
@@ -139,25 +146,6 @@ fn churn(daemon: &Daemon, parent: &Cgroup) -> Resident {
     );
     assert!((ours / kernel - 1.0).abs() <= CHURN_TOLERANCE, "ours {ours}, the kernel's {kernel}");
     Resident { warm_kib, end_kib: resident_kib(daemon.pid()) }
-}
-
-/// `slicemeter_slots`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slots {
-    used: u64,
-    free: u64,
-    retiring: u64,
-}
-
-impl Slots {
-    fn of(scrape: &Exposition) -> Self {
-        let state = |state| {
-            let value = scrape.value("slicemeter_slots", &[("state", state)]);
-            // Exact: far below 2^53.
-            format!("{value}").parse().expect("a whole number")
-        };
-        Self { used: state("used"), free: state("free"), retiring: state("retiring") }
-    }
 }
 
 /// All that there is to add up, at one moment.
@@ -189,40 +177,45 @@ impl Books {
         self.scrape.value(USAGE, &[("id", "/")])
     }
 
-    /// Σ of exported CPU plus idle = CPUs × elapsed.
+    /// Σ of exported CPU plus idle = CPUs × elapsed, but for what was stolen: that was
+    /// never this machine's to account for, and the scheduler leaves it out of its ledger.
     fn conserve(&self, before: &Self) {
-        let capacity = (self.at - before.at).as_secs_f64() * cpus() as f64;
+        let wall = (self.at - before.at).as_secs_f64() * cpus() as f64;
+        let elapsed = self.grown(before, ELAPSED);
         let host = self.host() - before.host();
         let idle = self.grown(before, "slicemeter_idle_cpu_seconds_total");
-        let elapsed = self.grown(before, "slicemeter_elapsed_cpu_seconds_total");
         let lost = self.grown(before, "slicemeter_lost_cpu_seconds_total");
         let stolen = self.stolen - before.stolen;
-        let residual = capacity - host - idle;
         println!(
-            "CPUs × elapsed {capacity:.4} s = exported {host:.4} + idle {idle:.4} + residual \
-             {residual:.4} ({:+.4} %); of the residual: stolen {stolen:.2}, lost to missed \
-             switches {lost:.4}, unexplained {:.4} (interrupt handlers, in the tasks' time \
-             here: {:.2})",
-            residual / capacity * 100.0,
-            residual - stolen - lost,
+            "exported {host:.4} s, idle {idle:.4} s; stolen {stolen:.2} s, lost to missed \
+             switches {lost:.4} s, in interrupt handlers {:.2} s",
             self.interrupts - before.interrupts,
         );
-        println!(
-            "on the task clock: elapsed {elapsed:.4} s, residual {:.4} s; exported ratio {:.6}",
-            elapsed - host - idle,
-            self.scrape.value("slicemeter_conservation_residual_ratio", &[])
-        );
-        // Stolen time was never this machine's to account for.
-        let ratio = (residual - stolen) / capacity;
-        assert!(ratio.abs() <= RESIDUAL, "residual without stolen time: {:+.4} %", ratio * 100.0);
-        let ratio = (elapsed - host - idle) / elapsed;
-        assert!(ratio.abs() <= RESIDUAL, "on the task clock: {:+.4} %", ratio * 100.0);
-        let ratio = self.scrape.value("slicemeter_conservation_residual_ratio", &[]);
-        assert!(ratio.abs() <= RESIDUAL, "slicemeter_conservation_residual_ratio {ratio}");
+        let exported = self.exported_residual() - before.exported_residual();
+        for (whose, capacity, residual) in [
+            ("our clock", wall, wall - host - idle),
+            ("slicemeter_elapsed_cpu_seconds_total", elapsed, elapsed - host - idle),
+            ("slicemeter_conservation_residual_ratio", elapsed, exported),
+        ] {
+            let percent = (residual - stolen) / capacity * 100.0;
+            println!(
+                "by {whose}: of {capacity:.4} s, {residual:+.4} s are in no account, \
+                 {percent:+.4} % without the stolen"
+            );
+            assert!(percent.abs() <= RESIDUAL_PERCENT, "by {whose}: {percent:+.4} %");
+        }
     }
 
-    /// The parts make up the whole: what is in no series of its own is what runs in the
-    /// root cgroup itself, and of that the kernel has a figure, too.
+    /// What `slicemeter_conservation_residual_ratio` says in seconds: over the daemon's
+    /// whole life, so that it is the growth of this that tells of a part of it.
+    fn exported_residual(&self) -> f64 {
+        let ratio = self.scrape.value("slicemeter_conservation_residual_ratio", &[]);
+        ratio * self.scrape.value(ELAPSED, &[])
+    }
+
+    /// The parts are right, and they make up the whole: what is in no series of its own is
+    /// what runs in the root cgroup itself. Of both the kernel has figures, too, but where
+    /// there is v2 alone its figure of the root is of another kind.
     fn add_up(&self, before: &Self) {
         let parts = |books: &Self| -> f64 {
             let top = books.scrape.select(USAGE, &[]).filter(|sample| {
@@ -236,62 +229,19 @@ impl Books {
         let unattributed = self.grown(before, "slicemeter_unattributed_cpu_seconds_total");
         let own = host - parts - overflow - unattributed;
         let kernel_host = self.kernel_host - before.kernel_host;
-        let kernel_own = kernel_host - (self.kernel_below - before.kernel_below);
+        let kernel_parts = self.kernel_below - before.kernel_below;
+        let kernel_own = kernel_host - kernel_parts;
         println!(
-            "host {host:.4} s (the kernel's {kernel_host:.4}) = cgroups {parts:.4} + overflow \
-             {overflow:.4} + unattributed {unattributed:.4} + the root's own {own:.4} (the \
-             kernel's {kernel_own:.4})"
+            "host {host:.4} s (the kernel's {kernel_host:.4}) = cgroups {parts:.4} (the \
+             kernel's {kernel_parts:.4}) + overflow {overflow:.4} + unattributed \
+             {unattributed:.4} + the root's own {own:.4} (the kernel's {kernel_own:.4})"
         );
-        assert!((host / kernel_host - 1.0).abs() <= 0.01, "{host} against {kernel_host}");
-        let apart = (own - kernel_own).abs() / kernel_host;
-        assert!(apart <= 0.01, "the root's own: {own} against {kernel_own}");
+        let apart = parts / kernel_parts - 1.0;
+        assert!(apart.abs() <= CHURN_TOLERANCE, "cgroups: {parts} against {kernel_parts}");
+        if root_is_exact() {
+            assert!((host / kernel_host - 1.0).abs() <= 0.01, "{host} against {kernel_host}");
+            let apart = (own - kernel_own).abs() / kernel_host;
+            assert!(apart <= 0.01, "the root's own: {own} against {kernel_own}");
+        }
     }
-}
-
-#[test]
-fn containers_without_a_slot_are_in_the_overflow_series() {
-    const COUNT: usize = 20;
-    if !require_docker() {
-        return;
-    }
-    let docker = Dockerd::start();
-    let daemon = Daemon::start(&docker.host(), &["--slots", "8"]);
-    let overflow = |scrape: &Exposition| scrape.value("slicemeter_overflow_cpu_seconds_total", &[]);
-    let before = overflow(&daemon.scrape());
-    let names: Vec<String> = (0..COUNT).map(|n| format!("crowd-{n}")).collect();
-    docker.run_many(&names, &["spin-ms", "150", "--then-sleep", "600"]);
-    let paths: Vec<String> = names.iter().map(|name| docker.cgroup(name)).collect();
-    let kernel = || -> f64 { paths.iter().map(|path| kernel_usage_seconds(path)).sum() };
-    // Until all of them sleep.
-    let mut last = 0.0;
-    let kernel = wait::until("rest of the crowd", Duration::from_secs(30), || {
-        sleep(Duration::from_millis(500));
-        let sum = kernel();
-        let stands = (sum - last).abs() < 1e-9;
-        last = sum;
-        stands.then_some(sum)
-    });
-
-    let scrape = daemon.scrape();
-    let slots = Slots::of(&scrape);
-    let own: Vec<f64> = paths
-        .iter()
-        .filter_map(|path| scrape.get(USAGE, &[("id", path)]))
-        .filter(|&value| value > 0.0)
-        .collect();
-    let overflow = overflow(&scrape) - before;
-    let ours = own.iter().sum::<f64>() + overflow;
-    println!(
-        "{slots:?}; {} containers with a slot; {:.4} s + overflow {overflow:.4} s = {ours:.4} s, \
-         the kernel's {kernel:.4} s: {:+.4} %",
-        own.len(),
-        own.iter().sum::<f64>(),
-        (ours / kernel - 1.0) * 100.0
-    );
-    assert!(slots.used + slots.free + slots.retiring <= 8, "{slots:?}");
-    assert!(!own.is_empty() && own.len() < 8, "{} containers have a slot", own.len());
-    assert!(overflow > 0.150 * 12.0, "the rest is in the overflow: {overflow}");
-    assert!((ours / kernel - 1.0).abs() <= 0.01, "ours {ours}, the kernel's {kernel}");
-    assert!(scrape.value("slicemeter_slots_exhausted_total", &[]) >= 12.0);
-    daemon.stop();
 }

@@ -25,6 +25,11 @@ const BURNER_TOLERANCE: f64 = 0.002;
 const STORM_PROCESSES: u32 = 4_000;
 const STORM_TOLERANCE: f64 = 0.01;
 
+/// Switches of the whole host that fire no tracepoint, against those of the storm. Where
+/// it runs alone there is about one in a thousand; at one in a hundred something is wrong
+/// with how switches are followed, however well the ledger makes up for it.
+const MISSED_SHARE: f64 = 0.01;
+
 /// The storm takes two seconds on an idle machine.
 const STORM_LIMIT: Duration = Duration::from_secs(90);
 
@@ -90,10 +95,10 @@ fn a_storm_of_short_processes_is_accounted_to_the_last_one() {
         .sum();
     println!("context switches: ours {ours}, by getrusage {theirs}; without tracepoint {missed}");
     assert!(ours >= f64::from(STORM_PROCESSES), "each process is switched away from at its end");
-    // What we lack fired no tracepoint (the build machines' kernel lets some pass), and is
-    // in the series that says so.
-    let bounds = theirs * (1.0 - STORM_TOLERANCE) - missed..=theirs * (1.0 + STORM_TOLERANCE);
-    assert!(bounds.contains(&ours), "ours {ours}, expected {bounds:?}");
+    // Judged by the storm's own deficit: what others miss meanwhile excuses nothing.
+    let apart = ours / theirs - 1.0;
+    assert!(apart.abs() <= STORM_TOLERANCE, "switches {:+.3} % apart", apart * 100.0);
+    assert!(missed <= theirs * MISSED_SHARE, "{missed} switches without tracepoint");
 
     let total = Reading::take(&daemon, &cgroup);
     println!(

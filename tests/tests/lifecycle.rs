@@ -1,12 +1,22 @@
 //! Start and stop: exit codes, what people are told, and what stays in the kernel.
 
-use std::{net::TcpListener, os::unix::process::ExitStatusExt, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
 
 use slicemeter_tests::{
     bpf::Objects,
-    daemon::{self, Daemon, run_to_end},
+    cgroup::Cgroup,
+    compare::Reading,
+    daemon::{self, Daemon, NO_DOCKER, run_to_end},
     host::require_kernel,
     process::{Signal, bound_command},
+    scratch::Scratch,
     wait,
 };
 
@@ -63,7 +73,7 @@ fn a_port_in_use_is_one_clear_line() {
 }
 
 /// The daemon's binary without any capability: it can load nothing.
-fn without_capabilities(arguments: &[&str]) -> std::process::Command {
+fn without_capabilities(arguments: &[&str]) -> Command {
     let mut command = bound_command("TERM", "setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]);
     command.arg(daemon::binary()).args(arguments).env_remove("DOCKER_HOST");
@@ -108,6 +118,63 @@ fn missing_rights_are_named() {
             assert!(said.contains(capability), "{capability} is named by {arguments:?}: {said}");
         }
     }
+}
+
+/// A user and a group without any right of their own: Linux's `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// `CAP_PERFMON` and `CAP_BPF` in the bits of `/proc/PID/status`.
+const TWO_CAPABILITIES: &str = "000000c000000000";
+
+#[test]
+fn two_capabilities_are_all_that_it_needs_to_run() {
+    if !require_kernel() {
+        return;
+    }
+    let scratch = Scratch::new("nobody");
+    // Where anybody may execute it.
+    let binary = scratch.join("slicemeter");
+    fs::copy(daemon::binary(), &binary).expect("a copy of the binary");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--no-new-privs", "--clear-groups"]);
+    command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+    for set in ["--bounding-set", "--inh-caps", "--ambient-caps"] {
+        command.arg(format!("{set}=-all,+bpf,+perfmon"));
+    }
+    command.arg("--").arg(binary).env_remove("DOCKER_HOST").stdin(Stdio::null());
+    let daemon = Daemon::start_by(command, NO_DOCKER, &["--cgroups=all"]);
+
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {status}")).split_whitespace()
+    };
+    let nobody = NOBODY.to_string();
+    assert!(field("Uid:").chain(field("Gid:")).all(|id| id == nobody), "{status}");
+    assert!(field("CapEff:").chain(field("CapPrm:")).all(|set| set == TWO_CAPABILITIES));
+
+    // It follows new cgroups, and counts as root does.
+    let cgroup = Cgroup::new("nobody");
+    cgroup.set_quota_percent(50);
+    let _burner = cgroup.spawn(&["burn", "600"], &scratch.join("log"));
+    daemon.scrape_until("series of the burner", Duration::from_secs(5), |scrape| {
+        scrape
+            .get("container_cpu_usage_seconds_total", &[("id", cgroup.path())])
+            .is_some_and(|value| value > 0.1)
+    });
+    let before = Reading::take(&daemon, cgroup.path());
+    sleep(Duration::from_secs(2));
+    let difference = Reading::take(&daemon, cgroup.path()).since(&before);
+    difference.assert_within("burner, told by nobody", 0.01);
+    let scrape = daemon.scrape();
+    for failure in ["cgroup_walk_errors", "read_failures", "process_read_failures"] {
+        assert!(scrape.value(&format!("slicemeter_{failure}_total"), &[]) < 0.5, "{failure}");
+    }
+    for lacking in ["slicemeter_kernel_memory_bytes", "process_open_fds", "process_max_fds"] {
+        assert!(scrape.value(lacking, &[]) > 0.0, "{lacking}");
+    }
+    println!("{}", daemon.log());
+    daemon.stop();
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn kernel(filter: &[String], tally: &mut Tally) -> Result<Outcome> {
         cargo.args(rights.cargo_runner());
         cargo.args(["test", "--release", "--package", KERNEL_TESTS, "--no-fail-fast"]);
         // One at a time: they measure, and some load every CPU.
-        cargo.args(targets).args(["--", "--test-threads=1"]).args(filter);
+        // Figures and the reasons of skips are shown, whether or not the test passes.
+        cargo.args(targets).args(["--", "--test-threads=1", "--nocapture"]).args(filter);
         cargo
     };
     count_tests(&mut kernel_tests(&[], filter), io::stdout(), tally)?;
