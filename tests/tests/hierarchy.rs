@@ -1,5 +1,4 @@
 //! The tree of cgroups: v1's chain, and cgroups inside of containers.
-#![expect(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
 
 use std::{thread::sleep, time::Duration};
 
