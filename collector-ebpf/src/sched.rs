@@ -155,8 +155,8 @@ fn take_up(cpu: u32, state: &mut CpuState<u64>, current: Task, pid: u32) {
     let runtime_ns = repair(cpu, state, current, pid, now_tns).unwrap_or(0);
     open(state, current, pid, now_tns);
     state.slice_start_tns = now_tns.saturating_sub(runtime_ns);
+    state.booked_ns = runtime_ns;
     if pid != 0 {
-        state.booked_ns = runtime_ns;
         state.runtime_base_ns = state.runtime_base_ns.saturating_sub(runtime_ns);
         state.wait_base_ns = UNKNOWN;
     }
