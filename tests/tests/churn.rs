@@ -29,10 +29,10 @@ const CREATION_PERIOD: Duration = Duration::from_millis(60);
 /// How long all of them may take, against how long they should.
 const LATE: f64 = 1.1;
 
-/// A slice belongs to the cgroup that it began in. Each of the processes moves itself in
-/// from the root, and what is left of that slice, some 100 µs of its 10 ms, stays there;
-/// the kernel splits it.
-const CHURN_TOLERANCE: f64 = 0.02;
+/// Each of the processes moves itself in from the root, and what is left of that slice
+/// stays there until the next switch or tick; the kernel splits it at once. It is 100 to
+/// 200 µs of their 10 ms, the more the busier the machine is otherwise.
+const CHURN_TOLERANCE: f64 = 0.03;
 
 /// Resident memory is compared with what it was after this many: by then every buffer
 /// has had its use.
