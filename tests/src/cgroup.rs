@@ -124,6 +124,18 @@ pub fn top_level() -> Vec<String> {
         .collect()
 }
 
+/// How many cgroups there are in the hierarchy that the daemon accounts by, the root too.
+pub fn count_all() -> usize {
+    fn count(directory: &Path) -> usize {
+        // It may be gone by now.
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        1 + below.map(|entry| count(&entry.path())).sum::<usize>()
+    }
+    let Mounts { unified, cpuacct, cpu: _ } = mounts();
+    count(unified.as_ref().or(cpuacct.as_ref()).expect("a mounted cgroup hierarchy"))
+}
+
 /// The cgroup of a process: its path in the unified hierarchy, or in cpuacct's where
 /// there is none.
 pub fn path_of(pid: u32) -> String {

@@ -1,10 +1,10 @@
 //! Slots: where they are short, the right cgroups have them, and none is lost.
 #![expect(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
 
-use std::{thread::sleep, time::Duration};
+use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
 use slicemeter_tests::{
-    cgroup::{Cgroup, kernel_usage_seconds, root_is_exact},
+    cgroup::{Cgroup, count_all, kernel_usage_seconds, root_is_exact},
     daemon::Daemon,
     dockerd::Dockerd,
     host::{require_docker, require_kernel},
@@ -46,32 +46,46 @@ fn where_slots_are_short_containers_have_them_and_the_rest_overflows() {
     docker.run_many(&names, &["burst", "5", "100", "600"]);
     let crowd: Vec<Member> = names.iter().map(|name| (&**name, docker.cgroup(name))).collect();
 
+    // Other engines' containers have the same right to slots.
+    let daemon = Daemon::start(&docker.host(), &[]);
+    let others = told(&daemon.scrape()).len() - CROWD;
+    daemon.stop();
+
     // On most hosts there are more cgroups of other kinds than slots here.
-    let daemon = Daemon::start(&docker.host(), &["--slots", &CROWD_SLOTS.to_string()]);
+    let slots = others + CROWD_SLOTS;
+    let daemon = Daemon::start(&docker.host(), &["--slots", &slots.to_string()]);
     let scrape = daemon.scrape();
-    let told = |scrape: &Exposition, path: &str| scrape.get(USAGE, &[("id", path)]).is_some();
-    let (has, lacks): (Vec<_>, Vec<_>) =
-        crowd.into_iter().partition(|(_, path)| told(&scrape, path));
-    let containers = scrape.select(USAGE, &[]).filter(|sample| sample.labels["id"] != "/").count();
-    println!("{} of the crowd are told; {:?}", has.len(), Slots::of(&scrape));
-    assert_eq!(containers, CROWD_SLOTS, "every slot is a container's");
-    let limit = u64::try_from(CROWD_SLOTS).expect("a number");
-    assert_eq!(Slots::of(&scrape), Slots { used: limit, free: 0, retiring: 0 });
+    let all = told(&scrape);
+    assert_eq!(all.len(), slots, "every slot is a container's, and every container's one");
+    let state = Slots::of(&scrape);
+    assert_eq!((state.used, state.free, state.retiring), (slots as u64, 0, 0));
     let exhausted = scrape.value("slicemeter_slots_exhausted_total", &[]);
     assert!(exhausted >= (CROWD - CROWD_SLOTS) as f64, "{exhausted}");
+    let (has, lacks): (Vec<_>, Vec<_>) =
+        crowd.into_iter().partition(|(_, path)| all.contains(path));
+    println!("{} of the crowd of {CROWD} are told, and {others} others", has.len());
     judge(&daemon, &paths(&has), &paths(&lacks));
 
     // Their slots go to others.
     let (going, staying) = has.split_at(GOING);
     docker.remove_many(&going.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
     let scrape = daemon.scrape_until("series of as many others", SLOT_LIMIT, |scrape| {
-        lacks.iter().filter(|(_, path)| told(scrape, path)).count() == GOING
+        // The series of those that went are still there.
+        told(scrape).len() == slots + GOING
     });
+    let all = told(&scrape);
     let (mut has, lacks): (Vec<_>, Vec<_>) =
-        lacks.into_iter().partition(|(_, path)| told(&scrape, path));
+        lacks.into_iter().partition(|(_, path)| all.contains(path));
     has.extend_from_slice(staying);
+    println!("{} of the crowd are told after {GOING} went", has.len());
     judge(&daemon, &paths(&has), &paths(&lacks));
     daemon.stop();
+}
+
+/// Paths of the containers that have a series.
+fn told(scrape: &Exposition) -> BTreeSet<String> {
+    let ids = scrape.select(USAGE, &[]).map(|sample| sample.labels["id"].clone());
+    ids.filter(|id| id != "/").collect()
 }
 
 /// A container of the crowd: name and path.
@@ -184,9 +198,11 @@ fn a_cgroup_whose_path_no_event_can_hold_has_its_slot_and_gives_it_back() {
         drop(Cgroup::at(&path(number)));
         sleep(SHORT_LIVED_PERIOD);
     }
+    // As many as there are cgroups, whatever else is made here meanwhile.
     let settled = wait::within(SLOT_LIMIT, || {
         let slots = Slots::of(&daemon.scrape());
-        (slots.used <= found.used + SPARE / 2 && slots.retiring == 0).then_some(slots)
+        let there = u64::try_from(count_all()).expect("a number");
+        (slots.used + slots.retiring <= there + SPARE / 2).then_some(slots)
     });
     let slots = settled.unwrap_or_else(|| panic!("they stay: {:?}", Slots::of(&daemon.scrape())));
     // The gauge is the accounts' view. That the kernel's side has them, too, shows when
