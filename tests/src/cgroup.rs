@@ -124,6 +124,17 @@ pub fn top_level() -> Vec<String> {
         .collect()
 }
 
+/// How many cgroups the hierarchy that the daemon accounts by has, its root included.
+pub fn count() -> u64 {
+    fn below(directory: &Path) -> u64 {
+        // One that is removed meanwhile has none below it.
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let cgroups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        1 + cgroups.map(|entry| below(&entry.path())).sum::<u64>()
+    }
+    mounts().roots().first().map_or(0, |root| below(root))
+}
+
 /// The cgroup of a process: its path in the unified hierarchy, or in cpuacct's where
 /// there is none.
 pub fn path_of(pid: u32) -> String {
