@@ -124,16 +124,15 @@ pub fn top_level() -> Vec<String> {
         .collect()
 }
 
-/// How many cgroups there are in the hierarchy that the daemon accounts by, the root too.
-pub fn count_all() -> usize {
-    fn count(directory: &Path) -> usize {
-        // It may be gone by now.
+/// How many cgroups the hierarchy that the daemon accounts by has, its root included.
+pub fn count() -> u64 {
+    fn below(directory: &Path) -> u64 {
+        // One that is removed meanwhile has none below it.
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        1 + below.map(|entry| count(&entry.path())).sum::<usize>()
+        let cgroups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        1 + cgroups.map(|entry| below(&entry.path())).sum::<u64>()
     }
-    let Mounts { unified, cpuacct, cpu: _ } = mounts();
-    count(unified.as_ref().or(cpuacct.as_ref()).expect("a mounted cgroup hierarchy"))
+    mounts().roots().first().map_or(0, |root| below(root))
 }
 
 /// The cgroup of a process: its path in the unified hierarchy, or in cpuacct's where

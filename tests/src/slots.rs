@@ -1,6 +1,6 @@
 //! The daemon's slots, as it tells of them.
 
-use crate::metrics::Exposition;
+use crate::{cgroup, metrics::Exposition};
 
 /// `slicemeter_slots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,5 +22,11 @@ impl Slots {
             format!("{value}").parse().expect("a whole number")
         };
         Self { used: state("used"), free: state("free"), retiring: state("retiring") }
+    }
+
+    /// Whether each cgroup of the host has one and nobody else: whatever else makes and
+    /// removes cgroups meanwhile.
+    pub fn are_those_of_the_tree(self) -> bool {
+        self.retiring == 0 && self.used == cgroup::count()
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
 use slicemeter_tests::{
-    cgroup::{Cgroup, count_all, kernel_usage_seconds, root_is_exact},
+    cgroup::{Cgroup, kernel_usage_seconds, root_is_exact},
     daemon::Daemon,
     dockerd::Dockerd,
     host::{require_docker, require_kernel},
@@ -198,11 +198,8 @@ fn a_cgroup_whose_path_no_event_can_hold_has_its_slot_and_gives_it_back() {
         drop(Cgroup::at(&path(number)));
         sleep(SHORT_LIVED_PERIOD);
     }
-    // As many as there are cgroups, whatever else is made here meanwhile.
     let settled = wait::within(SLOT_LIMIT, || {
-        let slots = Slots::of(&daemon.scrape());
-        let there = u64::try_from(count_all()).expect("a number");
-        (slots.used + slots.retiring <= there + SPARE / 2).then_some(slots)
+        Some(Slots::of(&daemon.scrape())).filter(|slots| slots.are_those_of_the_tree())
     });
     let slots = settled.unwrap_or_else(|| panic!("they stay: {:?}", Slots::of(&daemon.scrape())));
     // The gauge is the accounts' view. That the kernel's side has them, too, shows when
