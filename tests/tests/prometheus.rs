@@ -12,6 +12,16 @@ use slicemeter_tests::{
 /// A window of the query and a few scrapes more.
 const SCRAPED: Duration = Duration::from_secs(34);
 
+/// How often Prometheus scrapes here.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Answers of which the median is judged.
+const ANSWERS: usize = 7;
+
+/// `rate()` extrapolates to the window's ends: a scrape more or less among thirty is 3 %
+/// of the half, and a period of the quota another 0.3 %.
+const TOLERANCE_CORES: f64 = 0.02;
+
 #[test]
 fn prometheus_answers_with_the_burners_half_cpu() {
     if !ready(&[Need::Kernel, Need::Docker, Need::Prometheus]) {
@@ -35,7 +45,17 @@ fn prometheus_answers_with_the_burners_half_cpu() {
     };
     // By name, and only what has one: other containers of this host may be there, too.
     assert!(answer.iter().all(|(labels, _)| labels["name"] != ""));
-    assert!((cores("half") - 0.5).abs() <= 0.02, "the burner's half");
+    // Single answers jitter with when the scrapes of the window happened to come.
+    let mut halves: Vec<f64> = (0..ANSWERS)
+        .map(|_| {
+            sleep(SCRAPE_INTERVAL);
+            let answer = prometheus.query(query);
+            answer.iter().find(|(labels, _)| labels["name"] == "half").expect("it is there").1
+        })
+        .collect();
+    halves.sort_by(f64::total_cmp);
+    println!("the burner's half, in order: {halves:.4?}");
+    assert!((halves[ANSWERS / 2] - 0.5).abs() <= TOLERANCE_CORES, "the burner's half");
     assert!(cores("idle") < 0.001, "and the other's nothing");
 
     for (query, series) in [
