@@ -25,7 +25,7 @@ use crate::{
     },
     source::{
         cgroupfs::{Hierarchy, Walk, walk},
-        kernel::{Kernel, LoadError, counters::CpuTallies, events::CgroupEvent},
+        kernel::{Kernel, LoadError, events::CgroupEvent},
     },
 };
 
@@ -183,33 +183,17 @@ impl Ledger {
     /// Reads all counters into the accounts.
     fn read(&mut self) -> LedgerHealth {
         let reading = self.kernel.read();
-        let CpuTallies {
-            idle_ns,
-            elapsed_ns,
-            missed_repaired,
-            missed_unrepaired,
-            lost_ns,
-            events_dropped,
-            slots_exhausted,
-            ids_exhausted,
-        } = reading.tallies;
+        let tallies = reading.tallies;
         self.accounts.record(|slot| reading.usage(slot));
         let (read_retries, read_failures) = self.kernel.races();
         LedgerHealth {
             waits_known: self.kernel.waits_known,
-            idle_ns,
-            elapsed_ns,
-            missed_repaired,
-            missed_unrepaired,
-            lost_ns,
-            events_dropped,
-            slots_exhausted: slots_exhausted + self.found_without_slot,
-            ids_exhausted,
+            slots_exhausted: tallies.slots_exhausted + self.found_without_slot,
             read_retries,
             read_failures,
             walk_errors: self.walk_errors,
             kernel_memory_bytes: self.memory_bytes,
-            ..LedgerHealth::default()
+            ..tallies
         }
     }
 

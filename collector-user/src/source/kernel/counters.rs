@@ -10,7 +10,10 @@ use collector_ebpf::{BUCKETS, Counters as Cell, CpuState, cell};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::mapped::MappedArray;
-use crate::model::usage::{Log2Histogram, Usage};
+use crate::model::{
+    snapshot::LedgerHealth,
+    usage::{Log2Histogram, Usage},
+};
 
 /// How often a CPU's record is read again while that CPU writes it. A write takes some
 /// 50 ns; sixty-four of them in a row mean that something else is wrong.
@@ -28,27 +31,6 @@ pub struct Counters {
     /// Readers' own tallies.
     pub(super) retries: u64,
     pub(super) failures: u64,
-}
-
-/// What the CPUs do and did, over all of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CpuTallies {
-    /// Idle time in ns, the idleness in flight included.
-    pub idle_ns: u64,
-    /// Time in ns since each CPU's first switch was seen.
-    pub elapsed_ns: u64,
-    /// Switches without a tracepoint whose slice the ledger gave back.
-    pub missed_repaired: u64,
-    /// Switches without a tracepoint whose slice is lost.
-    pub missed_unrepaired: u64,
-    /// Time in ns across missed switches that is nobody's.
-    pub lost_ns: u64,
-    /// Cgroup events that found the ring buffer full.
-    pub events_dropped: u64,
-    /// Cgroups that found no free slot at their creation.
-    pub slots_exhausted: u64,
-    /// Cgroups that found the id map full at their creation.
-    pub ids_exhausted: u64,
 }
 
 /// What a CPU is in the middle of, read in one breath.
@@ -70,8 +52,8 @@ pub struct Reading<'a> {
     /// The CPUs that are accounted, each with what it is in the middle of; `None` where
     /// that could not be read.
     cpus: Vec<(u32, Option<InFlight>)>,
-    /// Tallies over all CPUs.
-    pub tallies: CpuTallies,
+    /// Tallies over all CPUs; what only others know of the ledger's health is left out.
+    pub tallies: LedgerHealth,
 }
 
 impl Counters {
@@ -79,12 +61,12 @@ impl Counters {
     /// by slot, the slices in flight included. A CPU that is offline counts as idle.
     pub fn read(&mut self) -> Reading<'_> {
         let mut cpus = Vec::new();
-        let mut tallies = CpuTallies::default();
+        let mut tallies = LedgerHealth::default();
         for (cpu, state) in (0..).zip(self.cpus.records()) {
             if state.sequence.load(Ordering::Acquire) < FIRST_WRITTEN {
                 continue;
             }
-            tallies.add(state);
+            add_tallies(&mut tallies, state);
             let (in_flight, reads) = self.in_flight(cpu, state);
             self.retries += u64::from(reads - 1);
             match &in_flight {
@@ -194,16 +176,14 @@ impl Reading<'_> {
     }
 }
 
-impl CpuTallies {
-    fn add(&mut self, cpu: &CpuState<AtomicU64>) {
-        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        self.missed_repaired += load(&cpu.missed_repaired);
-        self.missed_unrepaired += load(&cpu.missed_unrepaired);
-        self.lost_ns += load(&cpu.lost_ns);
-        self.events_dropped += load(&cpu.events_dropped);
-        self.slots_exhausted += load(&cpu.slots_exhausted);
-        self.ids_exhausted += load(&cpu.ids_exhausted);
-    }
+fn add_tallies(tallies: &mut LedgerHealth, cpu: &CpuState<AtomicU64>) {
+    let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    tallies.missed_repaired += load(&cpu.missed_repaired);
+    tallies.missed_unrepaired += load(&cpu.missed_unrepaired);
+    tallies.lost_ns += load(&cpu.lost_ns);
+    tallies.events_dropped += load(&cpu.events_dropped);
+    tallies.slots_exhausted += load(&cpu.slots_exhausted);
+    tallies.ids_exhausted += load(&cpu.ids_exhausted);
 }
 
 fn add_buckets(histogram: &mut Log2Histogram, words: &[AtomicU64; BUCKETS]) {
