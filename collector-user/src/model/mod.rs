@@ -6,8 +6,12 @@
 
 pub mod accounts;
 pub mod cgroups;
+pub mod collectors;
 pub mod container;
 pub mod container_id;
 pub mod moment;
+pub mod processes;
+pub mod readings;
+pub mod resources;
 pub mod snapshot;
 pub mod usage;

@@ -47,10 +47,12 @@ pub struct ContainerView {
     pub last_seen_ms: u64,
     /// Its usage: nested cgroups included, nested containers not.
     pub usage: Usage,
+    /// Paths of its cgroups that are in the tree, its own first; none once it has ended.
+    pub cgroups: Vec<Arc<str>>,
 }
 
 /// The account of a cgroup that is no container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupView {
     /// Cgroup path from the hierarchy's root.
     pub path: Arc<str>,

@@ -85,6 +85,7 @@ fn container(
         first_seen_ms: TAKEN_AT_MS - 3_601_000,
         last_seen_ms,
         usage: usage(scale),
+        cgroups: Vec::new(),
     }
 }
 

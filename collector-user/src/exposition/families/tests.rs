@@ -73,6 +73,7 @@ fn with_container(meta: ContainerMeta) -> Snapshot {
         first_seen_ms: 1,
         last_seen_ms: 2,
         usage: Usage::default(),
+        cgroups: Vec::new(),
     };
     Snapshot { containers: vec![container], ..Snapshot::default() }
 }

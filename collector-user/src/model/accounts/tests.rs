@@ -5,7 +5,10 @@ mod lives;
 mod sequences;
 
 use super::*;
-use crate::model::cgroups::{GRACE_MS, REST_MS};
+use crate::model::{
+    cgroups::{GRACE_MS, REST_MS},
+    snapshot::{LedgerHealth, SlotCounts, Snapshot},
+};
 
 /// Retention of exited containers in these tests, in ms.
 const RETAIN_MS: u64 = 10_000;

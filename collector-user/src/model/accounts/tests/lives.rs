@@ -12,6 +12,7 @@ fn a_container_lives_is_retained_and_ends_in_the_roll_up() {
     let alive = host.snapshot();
     let view = &alive.containers[0];
     assert_eq!((&*view.path, view.id.as_str(), view.usage), (path.as_str(), ID, slice(700)));
+    assert_eq!(view.cgroups, [path.as_str().into()]);
     assert_eq!((view.first_seen_ms, view.last_seen_ms), (born_ms, born_ms + 500));
 
     host.remove(9);
