@@ -2,6 +2,7 @@
 //!
 //! Owns the order of start and stop. Must not account, read or render anything itself.
 
+mod files;
 mod ledger;
 mod memory;
 
@@ -21,11 +22,11 @@ use self::ledger::Ledger;
 use crate::{
     args::{self, CgroupScope, Config},
     exit,
-    exposition::{self, Drained, SnapshotRequest, WebConfig},
-    model::{accounts::Rules, container::DockerUpdate},
+    exposition::{self, Drained, Questions, ReadingsRequest, SnapshotRequest, WebConfig},
+    model::{accounts::Rules, collectors::Collector, container::DockerUpdate},
     source::{
-        cgroupfs::{self, HierarchyError},
-        docker,
+        cgroupfs::{self, Hierarchy, HierarchyError},
+        docker::{self, DockerConfig},
         kernel::{self, Kernel, LoadError},
     },
 };
@@ -103,9 +104,11 @@ async fn serve(config: Config) -> Result<(), Error> {
     let listener = listen(&config.web.listen)?;
     let bound = listener.local_addr().map_err(Error::Process)?;
     let stop = StopSignals::new().map_err(Error::Process)?;
-    let ledger = open_ledger(&config)?;
+    let (ledger, hierarchy) = open_ledger(&config)?;
+    let survey = files::survey(&config, &hierarchy)?;
 
-    let (requests, asked) = mpsc::channel::<SnapshotRequest>(REQUEST_QUEUE);
+    let (snapshots, asked) = mpsc::channel::<SnapshotRequest>(REQUEST_QUEUE);
+    let (readings, wanted) = mpsc::channel::<ReadingsRequest>(REQUEST_QUEUE);
     let (updates, news) = mpsc::channel::<DockerUpdate>(DOCKER_QUEUE);
     let (ready, is_ready) = watch::channel(true);
     let (web_stopper, web_stopping) = watch::channel(false);
@@ -114,12 +117,17 @@ async fn serve(config: Config) -> Result<(), Error> {
     let web = WebConfig {
         telemetry_path: config.web.telemetry_path,
         max_requests: config.web.max_requests,
+        collectors: config.collectors.enabled,
         limits: exposition::Limits::default(),
     };
+    let has_docker = config.collectors.enabled.contains(Collector::Docker);
+    let docker = has_docker.then_some(config.docker);
+    let questions = Questions { snapshots, readings };
     let mut tasks = Tasks {
         ledger: tokio::spawn(ledger.keep(asked, news, stopping.clone())),
-        docker: tokio::spawn(docker::run(config.docker, updates, stopping)),
-        server: tokio::spawn(exposition::serve(listener, web, requests, is_ready, web_stopping)),
+        files: tokio::spawn(files::answer(survey, wanted, stopping.clone())),
+        docker: tokio::spawn(names(docker, updates, stopping)),
+        server: tokio::spawn(exposition::serve(listener, web, questions, is_ready, web_stopping)),
     };
     announce(&url);
 
@@ -130,10 +138,11 @@ async fn serve(config: Config) -> Result<(), Error> {
     // The server first: answers under way still need the ledger.
     ready.send_replace(false);
     web_stopper.send_replace(true);
-    let Tasks { ledger, docker, server } = tasks;
+    let Tasks { ledger, files, docker, server } = tasks;
     let drained = server.await.map_err(|source| Error::Task { task: "web server", source })?;
     stopper.send_replace(true);
     docker.await.map_err(|source| Error::Task { task: "Docker source", source })?;
+    files.await.map_err(|source| Error::Task { task: "file reader", source })?;
     // Its end frees the programs and maps.
     ledger.await.map_err(|source| Error::Task { task: "ledger", source })?;
     tracing::info!(cut_connections = drained.cut_connections, "stopped");
@@ -144,6 +153,7 @@ async fn serve(config: Config) -> Result<(), Error> {
 /// is only half alive must not look like a whole one.
 struct Tasks {
     ledger: JoinHandle<()>,
+    files: JoinHandle<()>,
     docker: JoinHandle<()>,
     server: JoinHandle<Drained>,
 }
@@ -153,12 +163,27 @@ impl Tasks {
     async fn first_end(&mut self) -> Error {
         let (task, end) = tokio::select! {
             end = &mut self.ledger => ("ledger", end),
+            end = &mut self.files => ("file reader", end),
             end = &mut self.docker => ("Docker source", end),
             end = &mut self.server => ("web server", end.map(drop)),
         };
         match end {
             Ok(()) => Error::Ended(task),
             Err(source) => Error::Task { task, source },
+        }
+    }
+}
+
+/// Docker's news, or silence if nobody wants them.
+async fn names(
+    docker: Option<DockerConfig>,
+    updates: mpsc::Sender<DockerUpdate>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    match docker {
+        Some(docker) => docker::run(docker, updates, stopping).await,
+        None => {
+            let _either_way = stopping.wait_for(|stop| *stop).await;
         }
     }
 }
@@ -182,7 +207,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn open_ledger(config: &Config) -> Result<Ledger, Error> {
+fn open_ledger(config: &Config) -> Result<(Ledger, Hierarchy), Error> {
     let paths = cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
     let hierarchy = cgroupfs::detect(paths, config.cgroups.hierarchy)?;
     let options = kernel::Options {
@@ -190,6 +215,7 @@ fn open_ledger(config: &Config) -> Result<Ledger, Error> {
         slots: config.slots,
         btf: config.paths.sysfs.join("kernel/btf/vmlinux"),
         log_level: config.log.level.into(),
+        accounts_slices: config.collectors.enabled.contains(Collector::Cpu),
     };
     let kernel = Kernel::load(kernel::OBJECT, &options)?;
     for lack in &kernel.degraded {
@@ -207,9 +233,10 @@ fn open_ledger(config: &Config) -> Result<Ledger, Error> {
         slots = config.slots,
         kernel_memory_bytes = ledger.memory_bytes(),
         %hierarchy,
+        collectors = %config.collectors.enabled,
         "attached"
     );
-    Ok(ledger)
+    Ok((ledger, hierarchy))
 }
 
 /// SIGTERM and SIGINT, from before the first probe is attached.

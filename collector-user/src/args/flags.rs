@@ -6,7 +6,10 @@
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 use super::{CgroupScope, LogFormat, LogLevel};
-use crate::source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT};
+use crate::{
+    model::collectors::{Collector, Collectors},
+    source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT},
+};
 
 /// Account every scheduler slice to the container that used it, for Prometheus
 #[derive(Debug, Parser)]
@@ -59,6 +62,9 @@ pub(super) struct Flags {
     #[arg(default_value = super::DEFAULT_LABELS, global = true)]
     pub(super) docker_labels: String,
 
+    #[command(flatten)]
+    pub(super) collectors: CollectorFlags,
+
     /// Cgroups that get series of their own
     #[arg(long = "cgroups", value_name = "WHICH", help_heading = "Accounting")]
     #[arg(default_value = "containers", value_enum, global = true)]
@@ -103,6 +109,77 @@ pub(super) struct Flags {
     #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Log")]
     #[arg(default_value = "logfmt", value_enum, global = true)]
     pub(super) log_format: LogFormat,
+}
+
+/// Switches of the collectors. The last of several wins; a collector's own switch beats
+/// `--collector.disable-defaults`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one switch each, as clap wants them")]
+pub(super) struct CollectorFlags {
+    /// Switch all collectors off that are not switched on by name
+    #[arg(long = "collector.disable-defaults", help_heading = "Collectors", global = true)]
+    pub(super) disable_defaults: bool,
+
+    /// Memory, throttling, pressure and limits, from the cgroup controllers' files (--no-collector.cgroup switches it off)
+    #[arg(long = "collector.cgroup", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "no_cgroup")]
+    pub(super) cgroup: bool,
+
+    #[arg(long = "no-collector.cgroup", hide = true, global = true, overrides_with = "cgroup")]
+    pub(super) no_cgroup: bool,
+
+    /// CPU time, switches and waits, from the scheduler's ledger (--no-collector.cpu switches it off)
+    #[arg(long = "collector.cpu", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "no_cpu")]
+    pub(super) cpu: bool,
+
+    #[arg(long = "no-collector.cpu", hide = true, global = true, overrides_with = "cpu")]
+    pub(super) no_cpu: bool,
+
+    /// Names, images and labels, from Docker (--no-collector.docker switches it off)
+    #[arg(long = "collector.docker", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "no_docker")]
+    pub(super) docker: bool,
+
+    #[arg(long = "no-collector.docker", hide = true, global = true, overrides_with = "docker")]
+    pub(super) no_docker: bool,
+
+    /// The host's cores and memory (--no-collector.machine switches it off)
+    #[arg(long = "collector.machine", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "no_machine")]
+    pub(super) machine: bool,
+
+    #[arg(long = "no-collector.machine", hide = true, global = true, overrides_with = "machine")]
+    pub(super) no_machine: bool,
+
+    /// Processes of containers, from /proc (--no-collector.process switches it off)
+    #[arg(long = "collector.process", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "no_process")]
+    pub(super) process: bool,
+
+    #[arg(long = "no-collector.process", hide = true, global = true, overrides_with = "process")]
+    pub(super) no_process: bool,
+
+    /// Processes shown of one container, the lowest pids; the rest are counted
+    #[arg(long = "collector.process.max-pids", value_name = "N", help_heading = "Collectors")]
+    #[arg(default_value = "256", global = true)]
+    pub(super) max_pids: String,
+}
+
+impl CollectorFlags {
+    /// The collectors that are on.
+    pub(super) fn enabled(&self) -> Collectors {
+        let is_default = !self.disable_defaults;
+        let switches = [
+            (Collector::Cgroup, self.cgroup, self.no_cgroup),
+            (Collector::Cpu, self.cpu, self.no_cpu),
+            (Collector::Docker, self.docker, self.no_docker),
+            (Collector::Machine, self.machine, self.no_machine),
+            (Collector::Process, self.process, self.no_process),
+        ];
+        let is_on = |(_, on, off): &(Collector, bool, bool)| *on || (is_default && !off);
+        switches.into_iter().filter(is_on).map(|(collector, ..)| collector).collect()
+    }
 }
 
 /// Here, since the source knows no command line.

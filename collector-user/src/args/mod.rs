@@ -23,6 +23,7 @@ use self::{
 use crate::{
     exit,
     exposition::TelemetryPath,
+    model::collectors::Collectors,
     source::{cgroupfs::Choice, docker::DockerConfig},
 };
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub web: Web,
     /// The Docker source.
     pub docker: DockerConfig,
+    /// What is collected.
+    pub collectors: CollectorChoice,
     /// Which cgroups, and where they are.
     pub cgroups: Cgroups,
     /// Cgroups that can own a slot at once: `1..=`[`collector_ebpf::MAX_SLOTS`].
@@ -72,6 +75,15 @@ pub struct Web {
     pub telemetry_path: TelemetryPath,
     /// Scrapes rendered at once.
     pub max_requests: NonZeroU16,
+}
+
+/// Settings of the collectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectorChoice {
+    /// Those that are on.
+    pub enabled: Collectors,
+    /// Processes shown of one container.
+    pub max_pids: u32,
 }
 
 /// Settings of the cgroup source.

@@ -1,6 +1,7 @@
 //! Whole command lines: what they become, and how they are refused.
 
 use super::*;
+use crate::model::collectors::Collector;
 use crate::source::docker::{Endpoint, LabelFilter};
 
 fn parse_words(words: &str) -> Result<(Action, Config), Refusal> {
@@ -40,6 +41,7 @@ fn defaults_are_those_of_the_documentation() {
                 .parse()
                 .unwrap(),
         },
+        collectors: CollectorChoice { enabled: Collectors::ALL, max_pids: 256 },
         cgroups: Cgroups { scope: CgroupScope::Containers, hierarchy: Choice::Auto },
         slots: collector_ebpf::DEFAULT_SLOTS,
         retention: Retention { exited: Duration::from_mins(2) },
@@ -59,7 +61,9 @@ fn every_flag_reaches_its_field() {
     let root = root.path().to_str().unwrap();
     let config = config(&format!(
         "--web.listen-address [::1]:9 --web.telemetry-path /m --web.max-requests 2 \
-         --docker.host tcp://h:1 --docker.timeout 250ms --docker.labels a,b.* --cgroups all \
+         --docker.host tcp://h:1 --docker.timeout 250ms --docker.labels a,b.* \
+         --collector.disable-defaults --collector.docker --collector.process \
+         --collector.process.max-pids 3 --cgroups all \
          --cgroup.hierarchy cpuacct --slots 8 --retain-exited 1h --path.procfs {root} \
          --path.sysfs {root} --path.cgroupfs {root} --log.level trace --log.format json"
     ));
@@ -75,6 +79,10 @@ fn every_flag_reaches_its_field() {
             timeout: Duration::from_millis(250),
             labels: "b.*,a".parse().unwrap(),
         },
+        collectors: CollectorChoice {
+            enabled: Collectors::NONE.with(Collector::Docker).with(Collector::Process),
+            max_pids: 3,
+        },
         cgroups: Cgroups { scope: CgroupScope::All, hierarchy: Choice::Cpuacct },
         slots: 8,
         retention: Retention { exited: Duration::from_hours(1) },
@@ -82,6 +90,22 @@ fn every_flag_reaches_its_field() {
         log: Log { level: LogLevel::Trace, format: LogFormat::Json },
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn collectors_are_switched_by_name_and_the_last_word_counts() {
+    for (words, on) in [
+        ("", "cgroup, cpu, docker, machine, process"),
+        ("--no-collector.process", "cgroup, cpu, docker, machine"),
+        ("--collector.process --no-collector.process", "cgroup, cpu, docker, machine"),
+        ("--no-collector.process --collector.process", "cgroup, cpu, docker, machine, process"),
+        ("--collector.disable-defaults", ""),
+        ("--collector.cpu --collector.disable-defaults", "cpu"),
+        ("--collector.disable-defaults --no-collector.cpu --collector.cgroup", "cgroup"),
+    ] {
+        assert_eq!(config(words).collectors.enabled.to_string(), on, "{words}");
+    }
+    assert!(refusal("--collector.network").contains("unexpected argument"));
 }
 
 #[test]
@@ -120,6 +144,7 @@ fn wrong_values_name_the_flag_and_the_reason() {
         ("--docker.timeout 5", "no duration"),
         ("--docker.labels a,,b", "empty"),
         ("--docker.labels a*b", "at the end"),
+        ("--collector.process.max-pids 0", "from 1 to 65536"),
         ("--slots 0", "from 1 to 65536"),
         ("--slots 65537", "from 1 to 65536"),
         ("-1", "unexpected argument"),

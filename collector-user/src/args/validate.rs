@@ -9,7 +9,7 @@ use std::{
 
 use clap::parser::ValueSource;
 
-use super::{Cgroups, Config, Log, Paths, Retention, Web, flags::Flags};
+use super::{Cgroups, CollectorChoice, Config, Log, Paths, Retention, Web, flags::Flags};
 use crate::source::docker::{DEFAULT_ENDPOINT, DockerConfig, Endpoint};
 
 /// Bounds of the scrapes rendered at once: each holds a snapshot and a piece of the
@@ -25,6 +25,9 @@ const DOCKER_TIMEOUT: RangeInclusive<Duration> =
 /// Bounds of the retention. Nobody scrapes more often than every second; an hour of
 /// a thousand short-lived containers a minute is already 60,000 accounts.
 const RETAIN_EXITED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// Bounds of the processes shown of one container: each is seven series.
+const MAX_PIDS: RangeInclusive<u32> = 1..=65_536;
 
 /// What is wrong with a flag's value.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,6 +98,7 @@ fn check_all(
         docker_host,
         docker_timeout,
         docker_labels,
+        collectors,
         cgroups,
         cgroup_hierarchy,
         slots,
@@ -114,6 +118,8 @@ fn check_all(
     let timeout =
         validator.check("docker.timeout", &docker_timeout, |text| duration(text, &DOCKER_TIMEOUT));
     let labels = validator.check("docker.labels", &docker_labels, str::parse);
+    let max_pids = validator
+        .check("collector.process.max-pids", &collectors.max_pids, |text| integer(text, &MAX_PIDS));
     let slots =
         validator.check("slots", &slots, |text| integer(text, &(1..=collector_ebpf::MAX_SLOTS)));
     let exited =
@@ -130,6 +136,7 @@ fn check_all(
     Some(Config {
         web: Web { listen: listen?, telemetry_path: telemetry_path?, max_requests: max_requests? },
         docker: DockerConfig { host: host?, timeout: timeout?, labels: labels? },
+        collectors: CollectorChoice { enabled: collectors.enabled(), max_pids: max_pids? },
         cgroups: Cgroups { scope: cgroups, hierarchy: cgroup_hierarchy },
         slots: slots?,
         retention: Retention { exited: exited? },

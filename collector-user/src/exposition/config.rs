@@ -5,6 +5,8 @@
 
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 
+use crate::model::collectors::Collectors;
+
 /// Longest telemetry path: a hand-written path is far shorter, and it must fit into a
 /// request's head.
 const PATH_BYTES: usize = 256;
@@ -91,6 +93,8 @@ pub struct WebConfig {
     /// Scrapes served at once, from the request until the last byte is on its way;
     /// more are answered with 503.
     pub max_requests: NonZeroU16,
+    /// Collectors that are on: what a scrape shows unless it asks for less.
+    pub collectors: Collectors,
     /// What bounds everything else; the default unless a test is in a hurry.
     pub limits: Limits,
 }

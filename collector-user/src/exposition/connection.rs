@@ -26,14 +26,14 @@ use hyper_util::{
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::watch,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutWriter;
 
 use super::{
-    SnapshotRequest,
+    Questions,
     config::{Limits, WebConfig},
     http::{Web, router},
     web_stats::WebStats,
@@ -66,12 +66,12 @@ pub struct Drained {
 pub async fn serve(
     listener: TcpListener,
     config: WebConfig,
-    snapshots: mpsc::Sender<SnapshotRequest>,
+    questions: Questions,
     ready: watch::Receiver<bool>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Drained {
     let limits = config.limits;
-    let web = Arc::new(Web::new(config, snapshots, ready, shutdown.clone()));
+    let web = Arc::new(Web::new(config, questions, ready, shutdown.clone()));
     let stats = Arc::clone(&web.stats);
     let router = router(web);
     let graceful = GracefulShutdown::new();

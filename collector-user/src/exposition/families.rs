@@ -22,6 +22,8 @@ use prometheus::{
 use self::labels::{pair, subjects};
 use super::{build::BuildInfo, process::ProcessUsage, web_stats::WebCounts};
 use crate::model::{
+    collectors::{Collector, Collectors},
+    readings::Readings,
     snapshot::Snapshot,
     usage::{Log2Histogram, Usage},
 };
@@ -45,6 +47,8 @@ pub struct Family {
     pub help: &'static str,
     /// Names of its labels; `container_label_*` stands for the allow-listed ones.
     pub labels: &'static [&'static str],
+    /// The collector that it goes with; `None` for what is always told.
+    pub collector: Option<Collector>,
     /// Where the number is read.
     pub source: &'static str,
     /// What its name may be relied upon for.
@@ -60,27 +64,35 @@ pub fn all() -> Vec<&'static Family> {
     families
 }
 
+/// What a scrape is made of.
+pub struct Parts {
+    /// The accounts.
+    pub snapshot: Arc<Snapshot>,
+    /// What files told.
+    pub readings: Readings,
+    /// Collectors to show.
+    pub collectors: Collectors,
+    /// The web server's counters.
+    pub web: WebCounts,
+    /// The daemon's own cost.
+    pub process: ProcessUsage,
+    /// Which build it is.
+    pub build: BuildInfo,
+}
+
 /// Everything that one scrape shows, and nothing that changes while it is shown.
 pub struct Scrape {
-    snapshot: Arc<Snapshot>,
-    web: WebCounts,
-    process: ProcessUsage,
-    build: BuildInfo,
+    parts: Parts,
     /// Host, containers and cgroups with their labels, by path: made once, because
     /// every family of the accounts needs them.
     subjects: Vec<labels::Subject>,
 }
 
 impl Scrape {
-    /// Takes a snapshot, and what the daemon knows about itself at the same time.
-    pub fn new(
-        snapshot: Arc<Snapshot>,
-        web: WebCounts,
-        process: ProcessUsage,
-        build: BuildInfo,
-    ) -> Self {
-        let subjects = subjects(&snapshot);
-        Self { snapshot, web, process, build, subjects }
+    /// Takes the parts, all of the same moment.
+    pub fn new(parts: Parts) -> Self {
+        let subjects = subjects(&parts.snapshot);
+        Self { parts, subjects }
     }
 
     /// The families as Prometheus' data model has them, by name; those without a
@@ -94,6 +106,10 @@ impl Family {
     /// This family's samples, or nothing when it has none (the text format knows no
     /// family without samples).
     fn build(&self, scrape: &Scrape) -> Option<MetricFamily> {
+        let is_wanted = |collector| scrape.parts.collectors.contains(collector);
+        if !self.collector.is_none_or(is_wanted) {
+            return None;
+        }
         let samples = (self.samples)(scrape);
         if samples.is_empty() {
             return None;
@@ -235,7 +251,7 @@ type Cases<T> = [(&'static str, fn(&T) -> f64)];
 fn account_counters(scrape: &Scrape, name: &str, cases: &Cases<Usage>) -> Vec<Metric> {
     let mut metrics = Vec::with_capacity(scrape.subjects.len() * cases.len());
     for subject in &scrape.subjects {
-        let usage = subject.usage(&scrape.snapshot);
+        let usage = subject.usage(&scrape.parts.snapshot);
         for (value, reading) in cases {
             metrics.push(counter(subject.labels_and(name, value), reading(usage)));
         }

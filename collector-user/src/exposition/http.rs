@@ -16,22 +16,22 @@ use axum::{
 };
 use futures_util::stream;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
-    time::timeout,
+    sync::{Semaphore, oneshot, watch},
+    time::{Instant, timeout},
 };
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use super::{
-    SnapshotRequest,
+    Questions, ReadingsRequest,
     body::MeteredText,
     build::BuildInfo,
     config::{HEALTH_PATH, LANDING_PATH, READY_PATH, WebConfig},
-    families::{Rendering, Scrape},
+    families::{Parts, Rendering, Scrape},
     landing,
     process::ProcessReader,
     web_stats::WebStats,
 };
-use crate::model::snapshot::Snapshot;
+use crate::model::{collectors::Collectors, readings::Readings, snapshot::Snapshot};
 
 /// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,7 +42,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// What the handlers share.
 pub(super) struct Web {
     pub(super) config: WebConfig,
-    pub(super) snapshots: mpsc::Sender<SnapshotRequest>,
+    pub(super) questions: Questions,
     pub(super) ready: watch::Receiver<bool>,
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) stats: Arc<WebStats>,
@@ -53,13 +53,13 @@ pub(super) struct Web {
 impl Web {
     pub(super) fn new(
         config: WebConfig,
-        snapshots: mpsc::Sender<SnapshotRequest>,
+        questions: Questions,
         ready: watch::Receiver<bool>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(config.max_requests.get().into()));
         let (stats, process) = (Arc::default(), ProcessReader::default());
-        Self { config, snapshots, ready, shutdown, stats, process, permits }
+        Self { config, questions, ready, shutdown, stats, process, permits }
     }
 }
 
@@ -106,8 +106,20 @@ async fn metrics(State(web): State<Arc<Web>>) -> Response {
             "503: the ledger gave no snapshot within {seconds} s; see the daemon's log\n"
         ));
     };
+    let collectors = web.config.collectors;
+    let Some(readings) = readings(&web, Arc::clone(&snapshot), collectors).await else {
+        web.stats.scrapes_unanswered.add();
+        return unavailable("503: nobody reads files now; see the daemon's log\n".to_owned());
+    };
     web.stats.scrapes.add();
-    let scrape = Scrape::new(snapshot, web.stats.counts(), web.process.read(), BuildInfo::THIS);
+    let scrape = Scrape::new(Parts {
+        snapshot,
+        readings,
+        collectors,
+        web: web.stats.counts(),
+        process: web.process.read(),
+        build: BuildInfo::THIS,
+    });
     let text = MeteredText::new(
         Rendering::new(scrape),
         web.config.limits.response,
@@ -121,10 +133,19 @@ async fn metrics(State(web): State<Arc<Web>>) -> Response {
 async fn snapshot(web: &Web) -> Option<Arc<Snapshot>> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        web.snapshots.send(reply).await.ok()?;
+        web.questions.snapshots.send(reply).await.ok()?;
         answer.await.ok()
     };
     timeout(web.config.limits.snapshot, asked).await.ok().flatten()
+}
+
+/// What files tell by the deadline, unless their reader is gone.
+async fn readings(web: &Web, snapshot: Arc<Snapshot>, collectors: Collectors) -> Option<Readings> {
+    let deadline = Instant::now() + web.config.limits.snapshot;
+    let (reply, answer) = oneshot::channel();
+    let request = ReadingsRequest { snapshot, collectors, deadline, reply };
+    web.questions.readings.send(request).await.ok()?;
+    answer.await.ok()
 }
 
 fn unavailable(reason: String) -> Response {

@@ -140,16 +140,16 @@ mod tests {
         Candidate { path: path.into(), started_at_ms, network }
     }
 
-    fn other(netns: u64, rx_bytes: u64) -> Option<Network> {
-        Some(Network::Other { netns, traffic: Traffic { rx_bytes, ..Traffic::default() } })
+    fn other(netns: u64, rx_bytes: u64) -> Network {
+        Network::Other { netns, traffic: Traffic { rx_bytes, ..Traffic::default() } }
     }
 
     #[test]
     fn a_network_is_told_of_once_under_whoever_was_first() {
         let charged = charge(&[
-            candidate("/joins", 20, other(7, 5)),
-            candidate("/owns", 10, other(7, 5)),
-            candidate("/alone", 30, other(8, 6)),
+            candidate("/joins", 20, Some(other(7, 5))),
+            candidate("/owns", 10, Some(other(7, 5))),
+            candidate("/alone", 30, Some(other(8, 6))),
             candidate("/host", 1, Some(Network::Host)),
             candidate("/mute", 1, None),
         ]);
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn of_two_that_started_together_the_first_by_path_is_told_of() {
         for paths in [["/a", "/b"], ["/b", "/a"]] {
-            let candidates = paths.map(|path| candidate(path, 1, other(7, 5)));
+            let candidates = paths.map(|path| candidate(path, 1, Some(other(7, 5))));
             let charged = charge(&candidates);
             let told = charged.iter().position(Result::is_ok).expect("one of them");
             assert_eq!(paths[told], "/a");

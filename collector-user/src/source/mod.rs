@@ -1,5 +1,10 @@
-//! I/O in: the kernel, cgroupfs, Docker. Knows nothing of what is exposed.
+//! I/O in: the kernel, cgroupfs, `/proc`, Docker. Knows nothing of what is exposed.
 
 pub mod cgroupfs;
 pub mod docker;
+pub mod files;
 pub mod kernel;
+pub mod machine;
+pub mod process;
+pub mod survey;
+mod text;

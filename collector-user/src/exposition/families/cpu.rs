@@ -4,7 +4,10 @@
 use prometheus::proto::{Metric, MetricType};
 
 use super::{Family, Scrape, Stability, account_counters, cases, counter, histogram, seconds};
-use crate::model::usage::{Log2Histogram, Usage};
+use crate::model::{
+    collectors::Collector,
+    usage::{Log2Histogram, Usage},
+};
 
 const ACCOUNT: &[&str] = &["id", "name", "image", "container_label_*"];
 const ACCOUNT_AND_KIND: &[&str] = &["id", "name", "image", "container_label_*", "kind"];
@@ -22,6 +25,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "CPU time used, in seconds, the slices in flight included. From the scheduler's \
                own ledger (sum_exec_runtime); interrupts and stolen time are not in it.",
         labels: &["id", "name", "image", "container_label_*", "cpu"],
+        collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::DropIn,
         samples: |scrape| {
@@ -34,6 +38,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Switches away from a task: voluntary when it blocked, slept or ended, \
                involuntary when it could have gone on. From sched_switch.",
         labels: ACCOUNT_AND_KIND,
+        collector: Some(Collector::Cpu),
         source: "sched_switch: prev_state, preempt",
         stability: Stability::Stable,
         samples: |scrape| account_counters(scrape, "kind", SWITCHES),
@@ -44,6 +49,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Time that runnable tasks waited for a CPU, in seconds, counted when the slice \
                after the wait ends. From the scheduler's own ledger (sched_info.run_delay).",
         labels: ACCOUNT,
+        collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
         samples: |scrape| if_waits_known(scrape, waits),
@@ -54,6 +60,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Wait for a CPU before each slice, in seconds; buckets double from 1.024 \
                microseconds. From the scheduler's own ledger (sched_info.run_delay).",
         labels: ACCOUNT,
+        collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
         samples: |scrape| {
@@ -67,6 +74,7 @@ pub(super) const FAMILIES: &[Family] = &[
                double from 1.024 microseconds. Ended slices only, so its sum trails \
                container_cpu_usage_seconds_total.",
         labels: ACCOUNT,
+        collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::Stable,
         samples: |scrape| account_histograms(scrape, |usage| &usage.slices),
@@ -76,27 +84,32 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "Containers whose series have ended; their usage is in container_exited_*.",
         labels: &[],
+        collector: Some(Collector::Cpu),
         source: "cgroup life cycle",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.snapshot.exited.containers as f64)],
+        samples: |scrape| vec![counter(vec![], scrape.parts.snapshot.exited.containers as f64)],
     },
     Family {
         name: "container_exited_cpu_usage_seconds_total",
         kind: MetricType::COUNTER,
         help: "CPU time used by all containers whose series have ended, in seconds.",
         labels: &[],
+        collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_usage_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], seconds(scrape.snapshot.exited.usage.runtime_ns))],
+        samples: |scrape| {
+            vec![counter(vec![], seconds(scrape.parts.snapshot.exited.usage.runtime_ns))]
+        },
     },
     Family {
         name: "container_exited_cpu_context_switches_total",
         kind: MetricType::COUNTER,
         help: "Switches away from tasks of all containers whose series have ended.",
         labels: &["kind"],
+        collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_context_switches_total",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.snapshot.exited.usage, "kind", SWITCHES),
+        samples: |scrape| cases(counter, &scrape.parts.snapshot.exited.usage, "kind", SWITCHES),
     },
     Family {
         name: "container_exited_cpu_runqueue_wait_seconds_total",
@@ -104,11 +117,12 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Time that tasks of all containers whose series have ended waited for a CPU, in \
                seconds.",
         labels: &[],
+        collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_runqueue_wait_seconds_total",
         stability: Stability::Stable,
         samples: |scrape| {
             if_waits_known(scrape, |scrape| {
-                vec![counter(vec![], seconds(scrape.snapshot.exited.usage.waits.sum_ns))]
+                vec![counter(vec![], seconds(scrape.parts.snapshot.exited.usage.waits.sum_ns))]
             })
         },
     },
@@ -117,15 +131,15 @@ pub(super) const FAMILIES: &[Family] = &[
 fn waits(scrape: &Scrape) -> Vec<Metric> {
     let of = |usage: &Usage| seconds(usage.waits.sum_ns);
     let subjects = scrape.subjects.iter();
-    subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
+    subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.parts.snapshot)))).collect()
 }
 
 /// No samples, and so no series, on a kernel that tells no waits: zeroes would be a lie.
 fn if_waits_known(scrape: &Scrape, samples: fn(&Scrape) -> Vec<Metric>) -> Vec<Metric> {
-    if scrape.snapshot.ledger.waits_known { samples(scrape) } else { Vec::new() }
+    if scrape.parts.snapshot.ledger.waits_known { samples(scrape) } else { Vec::new() }
 }
 
 fn account_histograms(scrape: &Scrape, of: fn(&Usage) -> &Log2Histogram) -> Vec<Metric> {
     let subjects = scrape.subjects.iter();
-    subjects.map(|it| histogram(it.labels(), of(it.usage(&scrape.snapshot)))).collect()
+    subjects.map(|it| histogram(it.labels(), of(it.usage(&scrape.parts.snapshot)))).collect()
 }

@@ -3,7 +3,7 @@
 use prometheus::proto::MetricType;
 
 use super::{Cases, Family, Stability, cases, counter, epoch_seconds, gauge};
-use crate::model::container::DockerLosses;
+use crate::model::{collectors::Collector, container::DockerLosses};
 
 const LOST: &Cases<DockerLosses> = &[
     ("containers", |lost| lost.containers as f64),
@@ -16,14 +16,15 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "When the cgroup was last seen alive, in seconds since the epoch.",
         labels: &["id", "name", "image", "container_label_*"],
+        collector: Some(Collector::Docker),
         source: "cgroup life cycle",
         stability: Stability::DropIn,
         samples: |scrape| {
-            let taken_at_ms = scrape.snapshot.taken_at_ms;
+            let taken_at_ms = scrape.parts.snapshot.taken_at_ms;
             let subjects = scrape.subjects.iter();
             subjects
                 .map(|subject| {
-                    let container = subject.container(&scrape.snapshot);
+                    let container = subject.container(&scrape.parts.snapshot);
                     let seen_ms = container.map_or(taken_at_ms, |it| it.last_seen_ms);
                     gauge(subject.labels(), epoch_seconds(seen_ms))
                 })
@@ -36,13 +37,14 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "When the container was last started, in seconds since the epoch: as Docker \
                says, else when its cgroup was first seen.",
         labels: &["id", "name", "image", "container_label_*"],
+        collector: Some(Collector::Docker),
         source: "Docker inspect: State.StartedAt; cgroup life cycle",
         stability: Stability::DropIn,
         samples: |scrape| {
             let subjects = scrape.subjects.iter();
             subjects
                 .filter_map(|subject| {
-                    let container = subject.container(&scrape.snapshot)?;
+                    let container = subject.container(&scrape.parts.snapshot)?;
                     let told_ms = container.meta.as_ref().and_then(|meta| meta.started_at_ms);
                     let started_ms = told_ms.unwrap_or(container.first_seen_ms);
                     Some(gauge(subject.labels(), epoch_seconds(started_ms)))
@@ -55,18 +57,20 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Whether Docker's API answered last (1) or not (0: names may be missing or old).",
         labels: &[],
+        collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], f64::from(u8::from(scrape.snapshot.docker.up)))],
+        samples: |scrape| vec![gauge(vec![], f64::from(u8::from(scrape.parts.snapshot.docker.up)))],
     },
     Family {
         name: "slicemeter_docker_disconnects_total",
         kind: MetricType::COUNTER,
         help: "How often the connection to Docker's API was lost.",
         labels: &[],
+        collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.snapshot.docker.disconnects as f64)],
+        samples: |scrape| vec![counter(vec![], scrape.parts.snapshot.docker.disconnects as f64)],
     },
     Family {
         name: "slicemeter_docker_lost_total",
@@ -75,8 +79,9 @@ pub(super) const FAMILIES: &[Family] = &[
                because there were too many (in each list), inspections that were not made or \
                failed repeatedly.",
         labels: &["what"],
+        collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.snapshot.docker.lost, "what", LOST),
+        samples: |scrape| cases(counter, &scrape.parts.snapshot.docker.lost, "what", LOST),
     },
 ];

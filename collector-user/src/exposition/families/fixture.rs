@@ -37,7 +37,14 @@ pub(super) fn scrape(snapshot: Snapshot) -> Scrape {
         log_write_failures: 10,
     };
     let build = BuildInfo { version: "1.2.3", revision: Some("0123abc"), rustc: Some("1.95.0") };
-    Scrape::new(Arc::new(snapshot), web, process, build)
+    Scrape::new(Parts {
+        snapshot: Arc::new(snapshot),
+        readings: Readings::default(),
+        collectors: Collectors::ALL,
+        web,
+        process,
+        build,
+    })
 }
 
 pub(super) fn snapshot() -> Snapshot {

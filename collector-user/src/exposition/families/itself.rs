@@ -37,6 +37,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Always 1; the labels say which build this is.",
         labels: &["version", "revision", "rustc"],
+        collector: None,
         source: "build",
         stability: Stability::Stable,
         samples: build_info,
@@ -47,10 +48,11 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Share of the CPUs' time that no account holds: 1 - (host usage + idle) / elapsed. \
                Interrupts and stolen time are in it; above a few percent, slices are lost.",
         labels: &[],
+        collector: None,
         source: "host usage, slicemeter_idle_cpu_seconds_total, \
                  slicemeter_elapsed_cpu_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], residual_ratio(&scrape.snapshot))],
+        samples: |scrape| vec![gauge(vec![], residual_ratio(&scrape.parts.snapshot))],
     },
     ledger_time(
         "slicemeter_elapsed_cpu_seconds_total",
@@ -87,9 +89,10 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Switches that fired no tracepoint: repaired when the ledger gave the slice back, \
                else unrepaired.",
         labels: &["outcome"],
+        collector: None,
         source: "sched_switch",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.snapshot.ledger, "outcome", MISSED),
+        samples: |scrape| cases(counter, &scrape.parts.snapshot.ledger, "outcome", MISSED),
     },
     ledger_count(
         "slicemeter_cgroup_events_dropped_total",
@@ -105,7 +108,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "slicemeter_retention_cut_total",
         "Containers whose series ended before --retain-exited was over, because more had ended \
          than are retained.",
-        |scrape| vec![counter(vec![], scrape.snapshot.exited.early as f64)],
+        |scrape| vec![counter(vec![], scrape.parts.snapshot.exited.early as f64)],
     ),
     ledger_count(
         "slicemeter_ids_exhausted_total",
@@ -133,9 +136,12 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Kernel memory of all eBPF maps, in bytes.",
         labels: &[],
+        collector: None,
         source: "map sizes",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], scrape.snapshot.ledger.kernel_memory_bytes as f64)],
+        samples: |scrape| {
+            vec![gauge(vec![], scrape.parts.snapshot.ledger.kernel_memory_bytes as f64)]
+        },
     },
     Family {
         name: "slicemeter_slots",
@@ -143,14 +149,15 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Slots for cgroups: free, used by a cgroup, or retiring (its cgroup is gone, its \
                last usage is read, it is not yet cleared).",
         labels: &["state"],
+        collector: None,
         source: "slot book-keeping",
         stability: Stability::Stable,
-        samples: |scrape| cases(gauge, &scrape.snapshot.slots, "state", SLOTS),
+        samples: |scrape| cases(gauge, &scrape.parts.snapshot.slots, "state", SLOTS),
     },
     web_count(
         "slicemeter_scrapes_total",
         "Requests for metrics that were accepted, this one included.",
-        |scrape| vec![counter(vec![], scrape.web.scrapes as f64)],
+        |scrape| vec![counter(vec![], scrape.parts.web.scrapes as f64)],
     ),
     Family {
         name: "slicemeter_scrapes_rejected_total",
@@ -158,26 +165,28 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Requests for metrics answered with 503: busy when --web.max-requests were being \
                served, ledger_silent when no snapshot came in time.",
         labels: &["reason"],
+        collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.web, "reason", REJECTED),
+        samples: |scrape| cases(counter, &scrape.parts.web, "reason", REJECTED),
     },
     Family {
         name: "slicemeter_connections",
         kind: MetricType::GAUGE,
         help: "Open connections to the web server.",
         labels: &[],
+        collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], scrape.web.connections_open as f64)],
+        samples: |scrape| vec![gauge(vec![], scrape.parts.web.connections_open as f64)],
     },
     web_count("slicemeter_connections_total", "Connections that the web server took.", |scrape| {
-        vec![counter(vec![], scrape.web.connections as f64)]
+        vec![counter(vec![], scrape.parts.web.connections as f64)]
     }),
     web_count(
         "slicemeter_connections_refused_total",
         "Connections closed at once because too many were open.",
-        |scrape| vec![counter(vec![], scrape.web.connections_refused as f64)],
+        |scrape| vec![counter(vec![], scrape.parts.web.connections_refused as f64)],
     ),
     Family {
         name: "slicemeter_connections_cut_total",
@@ -186,14 +195,15 @@ pub(super) const FAMILIES: &[Family] = &[
                to send its request, or sent none that HTTP allows; internal_error when the \
                server itself failed.",
         labels: &["reason"],
+        collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.web, "reason", CUT),
+        samples: |scrape| cases(counter, &scrape.parts.web, "reason", CUT),
     },
     web_count(
         "slicemeter_accept_errors_total",
         "Failures to take a connection, as when file descriptors run out.",
-        |scrape| vec![counter(vec![], scrape.web.accept_errors as f64)],
+        |scrape| vec![counter(vec![], scrape.parts.web.accept_errors as f64)],
     ),
     Family {
         name: "slicemeter_process_read_failures_total",
@@ -201,18 +211,20 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Failed reads of the daemon's own /proc files; the process_* series that depend on \
                them are absent meanwhile.",
         labels: &[],
+        collector: None,
         source: "/proc/self",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.process.read_failures as f64)],
+        samples: |scrape| vec![counter(vec![], scrape.parts.process.read_failures as f64)],
     },
     Family {
         name: "slicemeter_log_write_failures_total",
         kind: MetricType::COUNTER,
         help: "Log lines lost because stderr did not take them (closed pipe, full disk).",
         labels: &[],
+        collector: None,
         source: "stderr",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.process.log_write_failures as f64)],
+        samples: |scrape| vec![counter(vec![], scrape.parts.process.log_write_failures as f64)],
     },
 ];
 
@@ -220,7 +232,8 @@ type Samples = fn(&Scrape) -> Vec<Metric>;
 
 const fn ledger_time(name: &'static str, help: &'static str, samples: Samples) -> Family {
     let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
-    Family { name, kind, help, labels: &[], source: "kernel ledger", stability, samples }
+    let (collector, source) = (None, "kernel ledger");
+    Family { name, kind, help, labels: &[], collector, source, stability, samples }
 }
 
 const fn ledger_count(name: &'static str, help: &'static str, samples: Samples) -> Family {
@@ -229,19 +242,20 @@ const fn ledger_count(name: &'static str, help: &'static str, samples: Samples) 
 
 const fn web_count(name: &'static str, help: &'static str, samples: Samples) -> Family {
     let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
-    Family { name, kind, help, labels: &[], source: "web server", stability, samples }
+    let (collector, source) = (None, "web server");
+    Family { name, kind, help, labels: &[], collector, source, stability, samples }
 }
 
 fn seconds_of(scrape: &Scrape, of: fn(&LedgerHealth) -> u64) -> Vec<Metric> {
-    vec![counter(vec![], seconds(of(&scrape.snapshot.ledger)))]
+    vec![counter(vec![], seconds(of(&scrape.parts.snapshot.ledger)))]
 }
 
 fn count_of(scrape: &Scrape, of: fn(&LedgerHealth) -> u64) -> Vec<Metric> {
-    vec![counter(vec![], of(&scrape.snapshot.ledger) as f64)]
+    vec![counter(vec![], of(&scrape.parts.snapshot.ledger) as f64)]
 }
 
 fn build_info(scrape: &Scrape) -> Vec<Metric> {
-    let build = scrape.build;
+    let build = scrape.parts.build;
     let told = [("revision", build.revision), ("rustc", build.rustc)];
     let optional = told.into_iter().filter_map(|(name, value)| Some(pair(name, value?)));
     let labels = std::iter::once(pair("version", build.version)).chain(optional).collect();

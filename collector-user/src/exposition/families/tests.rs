@@ -163,8 +163,8 @@ fn a_start_time_is_dockers_or_else_the_cgroups() {
 #[test]
 fn what_could_not_be_read_is_absent() {
     let process = ProcessUsage { read_failures: 3, ..ProcessUsage::default() };
-    let snapshot = Arc::new(fixture::snapshot());
-    let scrape = Scrape::new(snapshot, WebCounts::default(), process, BuildInfo::THIS);
+    let mut scrape = fixture::scrape(fixture::snapshot());
+    scrape.parts.process = process;
     let names: Vec<_> = scrape.families().iter().map(|it| it.name().to_owned()).collect();
     assert!(!names.iter().any(|name| name.starts_with("process_")), "{names:?}");
     assert!(names.iter().any(|name| name == "slicemeter_process_read_failures_total"));

@@ -42,6 +42,8 @@ pub struct Options {
     pub slots: u32,
     /// The running kernel's BTF, usually `/sys/kernel/btf/vmlinux`.
     pub btf: PathBuf,
+    /// Whether slices are accounted; cgroups are followed in any case.
+    pub accounts_slices: bool,
     /// How much the programs log on their rare paths.
     pub log_level: tracing::Level,
 }
@@ -52,9 +54,13 @@ pub(super) const IDENTITY: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 const SLICES: &str = "sched_switch";
 const TICK: &str = "hrtimer_expire_exit";
 
-/// The programs that account, on a kernel whose tick can be followed or not.
-pub(super) fn accounting(ticks: bool) -> impl Iterator<Item = &'static str> {
-    [SLICES].into_iter().chain(ticks.then_some(TICK))
+/// The programs that account, if any shall, on a kernel whose tick can be followed or not.
+fn accounting(options: &Options, layout: &Layout) -> Vec<&'static str> {
+    match (options.accounts_slices, layout.ticks) {
+        (false, _) => vec![],
+        (true, false) => vec![SLICES],
+        (true, true) => vec![SLICES, TICK],
+    }
 }
 
 /// Loads everything, and attaches what tells of cgroups.
@@ -82,9 +88,9 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
         events: waitable(take::<RingBuf<MapData>>(&mut ebpf, "EVENTS")?, "EVENTS")?,
         log,
         map_infos,
+        accounting: accounting(options, &layout),
         waits_known: layout.has(RUN_DELAY),
         degraded: layout.degraded,
-        ticks: layout.ticks,
         ebpf,
     };
     kernel.slots.fill(slots).map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
@@ -152,7 +158,7 @@ fn verify(
         .map_max_entries("CGROUP_SLOTS", slots + OVERFLOW_CGROUPS)
         .map_max_entries("FREE_SLOTS", slots);
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in IDENTITY.into_iter().chain(accounting(layout.ticks)) {
+    for name in IDENTITY.into_iter().chain(accounting(options, layout)) {
         program(&mut ebpf, name)?
             .load(name, &btf)
             .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;

@@ -47,8 +47,8 @@ pub struct Kernel {
     pub degraded: Vec<String>,
     /// Whether the running kernel tells how long tasks wait for a CPU.
     pub waits_known: bool,
-    /// Whether the tick can be followed on this kernel.
-    ticks: bool,
+    /// The programs that account slices here.
+    accounting: Vec<&'static str>,
 }
 
 impl Kernel {
@@ -61,13 +61,16 @@ impl Kernel {
         load::load(object, options)
     }
 
-    /// Starts to account slices, on every CPU at once.
+    /// Starts to account slices, on every CPU at once, if they are accounted.
     ///
     /// # Errors
     /// The kernel refuses to attach.
     pub fn start(&mut self) -> Result<(), LoadError> {
-        for program in load::accounting(self.ticks) {
+        for program in &self.accounting {
             load::attach(&mut self.ebpf, program)?;
+        }
+        if self.accounting.is_empty() {
+            return Ok(());
         }
         let online =
             aya::util::online_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
@@ -77,7 +80,7 @@ impl Kernel {
 
     /// Names of the programs that are attached once it is started.
     pub fn programs(&self) -> Vec<&'static str> {
-        load::IDENTITY.into_iter().chain(load::accounting(self.ticks)).collect()
+        load::IDENTITY.iter().chain(&self.accounting).copied().collect()
     }
 
     /// Reads the counters at this moment.

@@ -14,9 +14,11 @@ use tokio::{
 
 use super::super::{Drained, serve};
 use crate::{
-    exposition::{Limits, SnapshotRequest, TelemetryPath, WebConfig},
+    exposition::{Limits, Questions, ReadingsRequest, SnapshotRequest, TelemetryPath, WebConfig},
     model::{
+        collectors::Collectors,
         container::ContainerId,
+        readings::Readings,
         snapshot::{ContainerView, Snapshot},
         usage::Usage,
     },
@@ -58,6 +60,7 @@ impl Server {
             first_seen_ms: 1,
             last_seen_ms: 2,
             usage: Usage { runtime_ns: index, ..Usage::default() },
+            cgroups: Vec::new(),
         };
         let containers = (0..count).map(container).collect();
         Self::of(Snapshot { containers, ..Snapshot::default() }, change).await
@@ -67,18 +70,27 @@ impl Server {
         let mut config = WebConfig {
             telemetry_path: TelemetryPath::default(),
             max_requests: NonZeroU16::new(8).expect("not zero"),
+            collectors: Collectors::ALL,
             limits: Limits::default(),
         };
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (snapshots, requests) = mpsc::channel(4);
+        let (readings, mut questions) = mpsc::channel::<ReadingsRequest>(4);
+        tokio::spawn(async move {
+            while let Some(question) = questions.recv().await {
+                // Whoever asked may be gone.
+                let _gone = question.reply.send(Readings::default());
+            }
+        });
+        let questions = Questions { snapshots, readings };
         let (hold, is_holding) = watch::channel(false);
         let (tally, kept) = watch::channel(0);
         tokio::spawn(ledger(Arc::new(snapshot), requests, is_holding, tally));
         let (shutdown, stopping) = watch::channel(false);
         let (ready, is_ready) = watch::channel(true);
-        let task = tokio::spawn(serve(listener, config, snapshots, is_ready, stopping));
+        let task = tokio::spawn(serve(listener, config, questions, is_ready, stopping));
         Self { address, shutdown, ready, hold, kept, task }
     }
 
