@@ -144,7 +144,9 @@ async fn what_hangs_is_late_once_then_left_out_and_comes_back() {
 #[tokio::test]
 async fn when_every_lane_hangs_a_scrape_still_ends_at_its_deadline() {
     let host = Host::new();
-    let all = Arc::clone(&host.survey.lanes).try_acquire_many_owned(LANES as u32).expect("free");
+    let lanes = &host.survey.lanes;
+    let all: Vec<_> =
+        (0..LANES).map(|_| Arc::clone(lanes).try_acquire_owned().expect("free")).collect();
     let (readings, took) = host.round(SHORT).await;
     assert!(took >= SHORT);
     assert_eq!(lost(&readings, Reason::Late), 1);
