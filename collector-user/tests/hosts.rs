@@ -16,7 +16,7 @@ use std::{
 
 use slicemeter::{
     exposition::{
-        BuildInfo,
+        BuildInfo, Format,
         families::{self, Parts, Rendering, Scrape},
         process::ProcessUsage,
         web_stats::WebCounts,
@@ -105,13 +105,15 @@ async fn scrape(name: &str, kind: Kind, accounting: &str) -> (Readings, String) 
     }
     let scrape = Scrape::new(Parts {
         snapshot: Arc::new(snapshot),
+        snapshot_ns: 0,
         readings: readings.clone(),
         collectors: COLLECTORS,
         web: WebCounts::default(),
         process: ProcessUsage::default(),
         build: BuildInfo { version: "1.2.3", revision: None, rustc: None },
     });
-    let pieces = Rendering::new(scrape).map(|piece| piece.expect("every family has samples"));
+    let pieces =
+        Rendering::new(scrape, Format::Text).map(|piece| piece.expect("every family has samples"));
     (readings, String::from_utf8(pieces.flatten().collect()).expect("text"))
 }
 
