@@ -225,23 +225,24 @@ fn whoever_is_still_listed_and_not_there_is_hidden() {
 }
 
 #[test]
-fn whoever_is_no_longer_listed_has_vanished() {
-    let fixture = Fixture::new(None, &[7, 8, 9]);
+fn whoever_is_no_longer_listed_has_vanished_and_so_has_one_whose_number_another_has() {
+    let fixture = Fixture::new(None, &[6, 7, 8, 9]);
     fixture.all(&[1, 7, 9], 1);
     fixture.remove("proc/7/stat");
     let pipe = fixture.root.path().join("proc/7/stat");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("made");
-    let found = thread::scope(|scope| {
-        // Opens once the reader reads 7: by then it has its list, in which 8 is.
+    let (found, losses) = thread::scope(|scope| {
+        // Opens once the reader reads 7: by then it has its list, and has missed 6.
         scope.spawn(|| {
             let mut pipe = fs::OpenOptions::new().write(true).open(&pipe).expect("opens");
-            fixture.cgroup("c", &[7, 9]);
+            fixture.process(6, 1);
+            fixture.cgroup("c", &[6, 7, 9]);
             pipe.write_all(stat(7).as_bytes()).expect("written");
         });
         fixture.read()
     });
-    assert_eq!(found.0.processes, [7, 9].map(written));
-    assert_eq!(found.1, lost([(Reason::Vanished, 1)]));
+    assert_eq!(found.processes, [7, 9].map(written));
+    assert_eq!(losses, lost([(Reason::Vanished, 2)]));
 }
 
 #[test]
