@@ -43,7 +43,7 @@ use crate::model::{
 pub enum Stability {
     /// cAdvisor's name, labels and meaning: kept as long as dashboards query it.
     DropIn,
-    /// Name, labels and unit of the node_exporter collector that this daemon replaces: kept
+    /// Name, labels and unit of the `node_exporter` collector that this daemon replaces: kept
     /// for those who query it.
     NodeCollector,
     /// Slicemeter's own; renamed or removed only in a major version.
