@@ -3,7 +3,7 @@
 use super::{Hierarchy, HierarchyError, Paths};
 
 /// The controllers that are there, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Controllers {}
 
 impl Controllers {

@@ -66,7 +66,11 @@ impl Stuck {
     }
 
     fn note(&self, job: Job) {
-        tracing::warn!(?job, "a reading hangs: it is left out until it comes back");
+        tracing::warn!(
+            collector = %job.collector(),
+            of = job.path(),
+            "a reading was not done in a scrape's time: left out until it comes back"
+        );
         self.jobs().push(job);
     }
 
@@ -200,3 +204,6 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

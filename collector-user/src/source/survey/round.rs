@@ -3,6 +3,7 @@
 //! Owns who has which job in hand. It waits for nobody: its end is decided elsewhere.
 
 use std::{
+    mem::discriminant,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -17,7 +18,7 @@ use crate::{
     model::{
         collectors::{Collector, Collectors},
         processes::{ContainerProcesses, Traffic},
-        readings::{Losses, Machine, Target},
+        readings::{HOST_PATH, Losses, Machine, Target},
         resources::Resources,
         snapshot::Snapshot,
     },
@@ -50,14 +51,17 @@ impl Job {
         }
     }
 
+    /// Whose files it reads.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Processes(target) | Self::Resources(target) => &target.path,
+            Self::HostTraffic | Self::Machine => HOST_PATH,
+        }
+    }
+
     /// Whether it reads the same as another, whatever cgroups have come and gone in it.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Processes(one), Self::Processes(two))
-            | (Self::Resources(one), Self::Resources(two)) => one.path == two.path,
-            (Self::HostTraffic, Self::HostTraffic) | (Self::Machine, Self::Machine) => true,
-            _ => false,
-        }
+        discriminant(self) == discriminant(other) && self.path() == other.path()
     }
 
     fn read(&self, readers: &Readers, buffer: &mut Buffer, losses: &mut Losses) -> Finding {
