@@ -341,8 +341,8 @@ impl Cgroup {
             let _ = fs::remove_dir(directory);
         }
         // An engine that was given it as a parent has made it in its other hierarchies, too.
-        for root in controllers::READ.iter().filter_map(|controller| v1_mount(controller)) {
-            let _ = fs::remove_dir(below(&root, &self.path));
+        for root in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(below(&root.path(), &self.path));
         }
         Ok(())
     }
