@@ -178,6 +178,18 @@ fn unique_path(purpose: &str) -> String {
     format!("/sm-{}-{number}-{purpose}", process::id())
 }
 
+/// While it lives, this process is in a cgroup.
+#[derive(Debug)]
+pub struct Visit(());
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        for root in mounts().roots() {
+            let _ = fs::write(root.join("cgroup.procs"), process::id().to_string());
+        }
+    }
+}
+
 /// A cgroup of ours, removed on drop with whatever still runs in it.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -288,9 +300,11 @@ impl Cgroup {
         fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Moves this process inside.
-    pub fn enter(&self) {
+    /// Moves this process inside, and back to the root when the visit is over. It must be
+    /// over before the cgroup goes, which takes along whoever is inside.
+    pub fn visit(&self) -> Visit {
         self.admit(process::id());
+        Visit(())
     }
 
     /// Moves a process inside.

@@ -253,8 +253,8 @@ fn an_oom_kill_shows_and_so_does_each_hit_of_the_limit() {
     let daemon = Daemon::start(&docker.host(), &[]);
     // What is left over then is swap's affair: there must be none to be had.
     let options = ["--memory", "16m", "--memory-swap", "16m"];
-    docker.run("greedy", &options, &["hog", "64", "600", "--in-child"]);
-    docker.run("modest", &options, &["hog", "1", "600", "--in-child"]);
+    docker.run("greedy", &options, &["hog", "64", "600", "--in-child", "0"]);
+    docker.run("modest", &options, &["hog", "1", "600", "--in-child", "0"]);
     let oom =
         |scrape: &Exposition, name| scrape.get("container_oom_events_total", &[("name", name)]);
     let scrape = daemon.scrape_until("the kill", STILL_LIMIT, |scrape| {

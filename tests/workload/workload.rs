@@ -31,8 +31,8 @@ const USAGE: &str = "usage: workload VERB
                                   that wasn't, and their parent, which does nothing
   execs RATE SECS                 so many programs started a second, each for some ms;
                                   then prints how many there were
-  hog MB SECS [--in-child]        use so much memory, then do nothing; --in-child: a child
-                                  does, and its end is not the parent's
+  hog MB SECS [--in-child MS]     use so much memory, then do nothing; --in-child: a child
+                                  does, some ms later, and its end is not the parent's
   cache MB SECS                   write and read a file of that size, then do nothing
   send ADDRESS N BYTES            N UDP packets with so many bytes in each";
 
@@ -120,7 +120,8 @@ fn main() {
         ["parent", secs] => parent(seconds(secs)),
         ["execs", rate, secs] => execs(number(rate), seconds(secs)),
         ["hog", mb, secs] => hog(mb, seconds(secs)),
-        ["hog", mb, secs, "--in-child"] => {
+        ["hog", mb, secs, "--in-child", ms] => {
+            sleep(millis(ms));
             child(&["hog", mb, secs]).wait().expect("wait for a child");
             sleep(seconds(secs));
         }
