@@ -2,6 +2,7 @@
 
 mod harness;
 mod hostile;
+mod scrapes;
 
 use std::{collections::BTreeSet, io::Read, time::Duration};
 
