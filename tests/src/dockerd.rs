@@ -8,7 +8,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Mutex,
     thread,
     time::Duration,
@@ -255,8 +255,11 @@ impl Drop for Dockerd {
             println!("left behind: containers of {}", self.host());
         }
         // With live-restore the engine mounts its data on itself, and leaves it so.
-        let data = self.scratch.join("data");
-        let _ = Command::new("umount").arg("--quiet").arg(data).status();
+        // So it leaves the host's network, once a container was in it.
+        for mounted in ["data", "exec/netns/default"] {
+            let path = self.scratch.join(mounted);
+            let _ = Command::new("umount").arg("--quiet").arg(path).stderr(Stdio::null()).status();
+        }
         // The engine leaves its cgroup parent behind in every hierarchy. If other
         // containers live there (of another engine), removing fails, and must.
         let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();

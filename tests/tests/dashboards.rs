@@ -184,7 +184,7 @@ fn dashboards_queries_give_what_docker_stats_shows() {
     let scene = scene();
     let daemon = Daemon::start(&scene.docker.host(), &[]);
     let prometheus = Prometheus::start(daemon.address());
-    let options = ["--memory", "16m", "--memory-swap", "16m"];
+    let options = ["--memory", "16m"];
     scene.docker.run("greedy", &options, &["hog", "64", "600", "--in-child", KILL_AFTER_MS]);
     sleep(SCRAPED);
 

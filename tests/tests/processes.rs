@@ -161,9 +161,14 @@ fn each_process_is_told_once_with_the_kernels_figures() {
     judge_memory(&daemon, &nest, mover);
 
     let scrape = daemon.scrape();
-    let waited_for = of(&scrape, &cpu("cutime"), &parent, "cutime", docker.pid("parent"));
-    println!("the child that was waited for used {waited_for:?} ticks");
-    assert!(waited_for.is_some_and(|ticks| (8.0..=12.0).contains(&ticks)), "{waited_for:?}");
+    let first = docker.pid("parent");
+    let waited_for: f64 = ["cutime", "cstime"]
+        .iter()
+        .filter_map(|kind| of(&scrape, &cpu(kind), &parent, kind, first))
+        .sum();
+    println!("the child that was waited for used {waited_for} ticks");
+    // Each mode is rounded down.
+    assert!((8.0..=15.0).contains(&waited_for), "{waited_for} ticks of 100 ms");
     let name = fs::read_to_string(format!("/proc/{}/comm", docker.pid("odd"))).expect("comm");
     assert!(name.contains(") S 3"), "its name is odd indeed: {name:?}");
     assert_eq!(faults(&scrape), [""; 0]);

@@ -81,7 +81,7 @@ fn memory_is_what_the_kernel_and_docker_stats_say() {
             let scrape = daemon.scrape();
             let after = (kernel_memory(&cgroup), Stats::of(&docker, name));
             let is_still = before.1 == after.0 && same_memory(&before.0, &after.1);
-            (is_still && before.1[0].1 > least_mib * MIB).then_some((before.0, scrape, before.1))
+            (is_still && before.1[0].1 >= least_mib * MIB).then_some((before.0, scrape, before.1))
         });
         for (series, expected) in kernel {
             let ours = value(&scrape, series, name);
@@ -97,8 +97,8 @@ fn memory_is_what_the_kernel_and_docker_stats_say() {
     assert!(is_rounded_to(limit("limited"), 64.0 * MIB), "{}", limit("limited"));
     assert!(is_rounded_to(limit("limited"), Stats::of(&docker, "limited").limit_bytes));
     assert!(limit("cached") < 0.5, "0 stands for none: {}", limit("cached"));
-    assert!(value(&scrape, "container_memory_cache", "cached") > 48.0 * MIB);
-    assert!(value(&scrape, "container_memory_rss", "limited") > 24.0 * MIB);
+    assert!(value(&scrape, "container_memory_cache", "cached") >= 48.0 * MIB);
+    assert!(value(&scrape, "container_memory_rss", "limited") >= 24.0 * MIB);
 
     for (name, tasks, listed) in [("limited", 1.0, 1), ("family", 6.0, 6), ("threads", 7.0, 1)] {
         let shown = Stats::of(&docker, name).pids;
@@ -135,9 +135,9 @@ fn kernel_bandwidth(cgroup: &str) -> [f64; 3] {
 /// User and system time in seconds, by the kernel.
 fn kernel_modes(cgroup: &str) -> [f64; 2] {
     if is_v1("cpuacct") {
-        // The kernel writes ns per mode here, and ticks into `cpuacct.stat`.
-        ["cpuacct.usage_user", "cpuacct.usage_sys"]
-            .map(|file| number(cgroup, "cpuacct", file) / 1e9)
+        // `cpuacct.usage_user` has ns, but of samples at the tick; these add up to the ledger's.
+        let stat = table(cgroup, "cpuacct", "cpuacct.stat");
+        ["user", "system"].map(|key| stat[key] * TICK_SECONDS)
     } else {
         let stat = table(cgroup, "cpu", "cpu.stat");
         ["user_usec", "system_usec"].map(|key| stat[key] / 1e6)
@@ -251,8 +251,9 @@ fn an_oom_kill_shows_and_so_does_each_hit_of_the_limit() {
     }
     let docker = Dockerd::start();
     let daemon = Daemon::start(&docker.host(), &[]);
-    // What is left over then is swap's affair: there must be none to be had.
-    let options = ["--memory", "16m", "--memory-swap", "16m"];
+    // Docker allows as much swap again: that is not enough either. (With none allowed, v1
+    // counts the hits elsewhere: in `memory.memsw.failcnt`.)
+    let options = ["--memory", "16m"];
     docker.run("greedy", &options, &["hog", "64", "600", "--in-child", "0"]);
     docker.run("modest", &options, &["hog", "1", "600", "--in-child", "0"]);
     let oom =

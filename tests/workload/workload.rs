@@ -7,7 +7,7 @@
 use std::{
     env, fs,
     hint::black_box,
-    io,
+    io::{self, Write},
     net::UdpSocket,
     process::{Child, Command, exit},
     thread::{self, sleep},
@@ -33,7 +33,7 @@ const USAGE: &str = "usage: workload VERB
                                   then prints how many there were
   hog MB SECS [--in-child MS]     use so much memory, then do nothing; --in-child: a child
                                   does, some ms later, and its end is not the parent's
-  cache MB SECS                   write and read a file of that size, then do nothing
+  cache MB SECS                   write a file of that size, then do nothing
   send ADDRESS N BYTES            N UDP packets with so many bytes in each";
 
 /// CPU time each process of the storm uses by itself: with fork and exit it stays
@@ -308,8 +308,12 @@ fn hog(mb: &str, wall: Duration) {
 }
 
 fn cache(mb: &str, wall: Duration) {
-    fs::write("/cache", vec![1_u8; size(mb) * MB_BYTES]).expect("a file");
-    black_box(fs::read("/cache").expect("the file"));
+    // In pieces: none of it should stay in memory of our own.
+    let piece = [1; PAGE_BYTES];
+    let mut file = fs::File::create("/cache").expect("a file");
+    for _ in 0..size(mb) * MB_BYTES / PAGE_BYTES {
+        file.write_all(&piece).expect("a piece of it");
+    }
     sleep(wall);
 }
 

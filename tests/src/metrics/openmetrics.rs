@@ -82,6 +82,8 @@ impl Reader {
                     "counter" => Kind::Counter,
                     "gauge" => Kind::Gauge,
                     "histogram" => Kind::Histogram,
+                    // Any value under the family's own name.
+                    "unknown" => Kind::Gauge,
                     _ => return Err("an unknown type".into()),
                 };
                 *kind = Some(told);
