@@ -42,7 +42,7 @@ impl Deadlines {
     pub(super) fn of(headers: &HeaderMap, limits: &Limits, begun: Instant) -> Self {
         let time = told(headers).unwrap_or(limits.scrape);
         let allowance = (time / ALLOWANCE_SHARE).min(ALLOWANCE_LIMIT);
-        let readings = begun + (time - allowance);
+        let readings = begun + time.saturating_sub(allowance);
         Self {
             begun,
             snapshot: readings.min(begun + limits.snapshot),

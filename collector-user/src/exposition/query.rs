@@ -1,4 +1,4 @@
-//! What a scrape's query asks for: `collect[]` and `exclude[]`, as node_exporter has them.
+//! What a scrape's query asks for: `collect[]` and `exclude[]`, as `node_exporter` has them.
 //!
 //! Owns their rules and what is said to those who break them. How long a query can be is
 //! bounded with the request's head.

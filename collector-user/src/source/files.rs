@@ -172,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_to_nowhere_is_there() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink("nowhere", root.path().join("link")).expect("linked");
+        fs::write(root.path().join("file"), "").expect("written");
+        let directory = Directory::open(root.path()).expect("opens");
+        let there = ["link", "file", "absent", "absent/in", "file/in"]
+            .map(|name| directory.has(name).expect(name));
+        assert_eq!(there, [true, true, false, false, false]);
+        assert!(directory.has("x".repeat(300)).is_err(), "too long to tell");
+    }
+
+    #[test]
     fn failures_are_told_apart() {
         let root = tempfile::tempdir().expect("a directory");
         let directory = Directory::open(root.path()).expect("opens");

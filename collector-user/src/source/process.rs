@@ -70,14 +70,13 @@ impl ProcessReader {
         buffer: &mut Buffer,
         losses: &mut Losses,
     ) -> ContainerProcesses {
-        let listed = listing::list(&self.options.hierarchy, target, buffer, losses);
         let Some(procfs) = self.procfs(losses) else { return ContainerProcesses::default() };
         if self.is_foreign(&procfs, buffer) {
-            // v1 does not list processes of other namespaces at all: one at least.
-            let number = listed.len().max(1) as u64;
-            losses.count_many(Collector::Process, Reason::Hidden, number);
+            // One for all: v1 does not even list processes of other namespaces.
+            losses.count(Collector::Process, Reason::Hidden);
             return ContainerProcesses::default();
         }
+        let listed = listing::list(&self.options.hierarchy, target, buffer, losses);
         let mut found = ContainerProcesses::default();
         let mut inquiry = Inquiry::default();
         let mut not_found = Vec::new();

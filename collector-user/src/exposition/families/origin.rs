@@ -1,4 +1,4 @@
-//! [process] The gauges of the node_exporter collector that this daemon replaces: CPU and
+//! [process] The gauges of the `node_exporter` collector that this daemon replaces: CPU and
 //! memory of each process of a container, and the container's network.
 //!
 //! Owns their labels (`id` is the container's id here, not its cgroup's path), and that no
@@ -131,47 +131,47 @@ pub(super) fn set_labels(
 }
 
 pub(super) const FAMILIES: &[Family] = &[
-    cpu(
+    of_process(
         "node_container_cpu_utime",
         "CPU time of a container's process in user mode, in clock ticks (100 a second): all its \
          threads, the ended ones included.",
         "/proc/PID/stat: utime (14)",
         Samples::Processes("utime", |process| Some(process.times?.utime)),
     ),
-    cpu(
+    of_process(
         "node_container_cpu_stime",
         "CPU time of a container's process in the kernel, in clock ticks (100 a second): all its \
          threads, the ended ones included.",
         "/proc/PID/stat: stime (15)",
         Samples::Processes("stime", |process| Some(process.times?.stime)),
     ),
-    cpu(
+    of_process(
         "node_container_cpu_cutime",
         "CPU time in user mode of the ended children that a container's process has waited for, \
          in clock ticks (100 a second).",
         "/proc/PID/stat: cutime (16)",
         Samples::Processes("cutime", |process| Some(process.times?.cutime)),
     ),
-    cpu(
+    of_process(
         "node_container_cpu_cstime",
         "CPU time in the kernel of the ended children that a container's process has waited for, \
          in clock ticks (100 a second).",
         "/proc/PID/stat: cstime (17)",
         Samples::Processes("cstime", |process| Some(process.times?.cstime)),
     ),
-    memory(
+    of_process(
         "node_container_memory_vmsize",
         "Virtual memory of a container's process, in kB (1024 bytes).",
         "/proc/PID/status: VmSize",
         Samples::Processes("vmsize", |process| process.memory.vmsize_kb),
     ),
-    memory(
+    of_process(
         "node_container_memory_vmrss",
         "Resident memory of a container's process, in kB (1024 bytes).",
         "/proc/PID/status: VmRSS",
         Samples::Processes("vmrss", |process| process.memory.vmrss_kb),
     ),
-    memory(
+    of_process(
         "node_container_memory_rssfile",
         "Resident memory of a container's process that is backed by files, in kB (1024 bytes).",
         "/proc/PID/status: RssFile",
@@ -223,7 +223,7 @@ const NOT_CHARGED: &Cases<NetworksNotCharged> = &[
     ("unknown", |networks| networks.unknown as f64),
 ];
 
-const fn cpu(
+const fn of_process(
     name: &'static str,
     help: &'static str,
     source: &'static str,
@@ -234,17 +234,8 @@ const fn cpu(
     Family { name, kind, help, labels: PROCESS, collector, source, stability, samples }
 }
 
-const fn memory(
-    name: &'static str,
-    help: &'static str,
-    source: &'static str,
-    samples: Samples,
-) -> Family {
-    cpu(name, help, source, samples)
-}
-
 const fn network(name: &'static str, help: &'static str, samples: Samples) -> Family {
-    Family { labels: NETWORK, ..cpu(name, help, "/proc/PID/net/dev", samples) }
+    Family { labels: NETWORK, ..of_process(name, help, "/proc/PID/net/dev", samples) }
 }
 
 fn networks(scrape: &Scrape, kind: &str, of: fn(&Traffic) -> u64) -> Vec<Metric> {

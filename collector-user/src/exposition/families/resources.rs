@@ -19,40 +19,40 @@ type Value = fn(&Resources) -> Option<f64>;
 pub(super) const FAMILIES: &[Family] = &[
     counter(
         "container_cpu_user_seconds_total",
-        "CPU time in user mode, in seconds, as the kernel splits it; slicemeter's own count of \
-         the sum is container_cpu_usage_seconds_total.",
-        "cpu.stat: user_usec; v1 cpuacct.usage_user, cpuacct.stat",
+        "CPU time in user mode, in seconds, as the kernel splits it.",
+        "cpu.stat: user_usec; v1 cpuacct.stat: user",
         |it| it.cpu.user_ns.map(seconds),
     ),
     counter(
         "container_cpu_system_seconds_total",
         "CPU time in the kernel, in seconds, as the kernel splits it.",
-        "cpu.stat: system_usec; v1 cpuacct.usage_sys, cpuacct.stat",
+        "cpu.stat: system_usec; v1 cpuacct.stat: system",
         |it| it.cpu.system_ns.map(seconds),
     ),
     counter(
         "container_cpu_cfs_periods_total",
         "Periods of the CPU quota in which anything was runnable; absent without a quota.",
-        "cpu.stat: nr_periods",
+        "cpu.stat: nr_periods, on v1 alike",
         |it| bandwidth(it)?.periods.map(count),
     ),
     counter(
         "container_cpu_cfs_throttled_periods_total",
         "Periods of the CPU quota in which it was used up; absent without a quota.",
-        "cpu.stat: nr_throttled",
+        "cpu.stat: nr_throttled, on v1 alike",
         |it| bandwidth(it)?.throttled_periods.map(count),
     ),
     counter(
         "container_cpu_cfs_throttled_seconds_total",
         "Time that CPUs were held back by the CPU quota, in seconds, added up over CPUs; absent \
          without a quota.",
-        "cpu.stat: throttled_usec; v1 throttled_time",
+        "cpu.stat: throttled_usec; v1 cpu.stat: throttled_time",
         |it| bandwidth(it)?.throttled_ns.map(seconds),
     ),
     gauge(
         "container_memory_usage_bytes",
-        "Memory charged to the cgroup, caches included, in bytes.",
-        "memory.current; v1 memory.usage_in_bytes",
+        "Memory charged to the cgroup, caches included, in bytes; for the host, anonymous and file \
+         pages.",
+        "memory.current, for the host memory.stat: anon, file; v1 memory.usage_in_bytes",
         |it| it.memory.usage.map(count),
     ),
     gauge(
@@ -82,13 +82,14 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "container_memory_swap",
         "Memory that is swapped out, in bytes.",
-        "memory.swap.current; v1 memory.stat: total_swap",
+        "memory.swap.current, for the host /proc/meminfo: SwapTotal, SwapFree; v1 memory.stat: \
+         total_swap",
         |it| it.memory.swap.map(count),
     ),
     gauge(
         "container_memory_kernel_usage",
         "Memory that the kernel itself uses for the cgroup, in bytes: stacks, page tables, slabs.",
-        "memory.stat: kernel; v1 memory.kmem.usage_in_bytes",
+        "memory.stat: kernel, before Linux 5.18 the sum of its parts; v1 memory.kmem.usage_in_bytes",
         |it| it.memory.kernel.map(count),
     ),
     gauge(
@@ -105,8 +106,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "container_oom_events_total",
-        "Processes that the OOM killer has killed.",
-        "memory.events: oom_kill; v1 memory.oom_control",
+        "Processes that the OOM killer has killed; on v1 those of the cgroup itself only.",
+        "memory.events: oom_kill; v1 memory.oom_control: oom_kill",
         |it| it.memory.oom_kills.map(count),
     ),
     counter(
@@ -147,7 +148,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "container_processes",
-        "Processes in the cgroup; for a container, those of the cgroups in it as well.",
+        "Processes in the cgroup; for a container, those of the cgroups in it as well. Absent for \
+         the host.",
         "cgroup.procs",
         |it| it.processes.map(count),
     ),

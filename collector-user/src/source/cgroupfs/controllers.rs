@@ -21,8 +21,8 @@ const CONTROLLERS: [(&str, Part); 4] = [
     ("pids", Part::Threads),
 ];
 
-/// The controllers that are there, and where.
-#[derive(Clone, Debug)]
+/// The controllers that are there, and where; none by default.
+#[derive(Clone, Debug, Default)]
 pub struct Controllers {
     /// Each hierarchy once; the one that containers are told apart by is the last.
     pub(super) places: Vec<Place>,

@@ -1,172 +1,16 @@
-//! Fixture trees, and the `/proc` of the machine that the tests run on.
+//! What is told of fixture trees.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+mod fixture;
+mod machine;
 
-use procfs::{FromRead, process::Status};
+use std::{fs, io::Write, os::unix::fs::symlink, thread};
+
 use proptest::prelude::*;
-use rustix::{
-    fs::{CWD, Mode, mkfifoat},
-    thread::{CapabilitySet, CapabilitySets, set_capabilities},
-    time::{ClockId, clock_gettime},
-};
-use tempfile::TempDir;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
+use self::fixture::*;
 use super::*;
-use crate::model::processes::{CpuTicks, Memory, Network};
-
-const HEADER: &str = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n";
-
-/// A procfs, a sysfs and a cgroup hierarchy of plain files.
-struct Fixture {
-    root: TempDir,
-    reader: ProcessReader,
-    target: Target,
-}
-
-impl Fixture {
-    /// A container with these processes in its own cgroup, and below `procfs` (the
-    /// fixture's own if it is `None`).
-    fn new(procfs: Option<&str>, pids: &[u32]) -> Self {
-        let root = tempfile::tempdir().expect("a directory");
-        let reader = ProcessReader::new(Options {
-            procfs: procfs.map_or_else(|| root.path().join("proc"), Into::into),
-            sysfs: root.path().join("sys"),
-            hierarchy: root.path().join("cgroup"),
-            max_pids: 10,
-        });
-        let target = Target { path: "/c".into(), cgroups: vec!["/c".into()] };
-        let fixture = Self { root, reader, target };
-        fixture.cgroup("c", pids);
-        fs::create_dir_all(fixture.root.path().join("proc")).expect("made");
-        fixture
-    }
-
-    fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.root.path().join(path);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-        fs::write(path, bytes).expect("written");
-    }
-
-    fn cgroup(&self, path: &str, pids: &[u32]) {
-        let lines = pids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.write(&format!("cgroup/{path}/cgroup.procs"), lines);
-    }
-
-    fn nested(&mut self, path: &str, pids: &[u32]) {
-        self.cgroup(path.trim_start_matches('/'), pids);
-        self.target.cgroups.push(path.into());
-    }
-
-    fn process(&self, pid: u32, netns: u64) {
-        self.write(&format!("proc/{pid}/stat"), stat(pid));
-        self.write(
-            &format!("proc/{pid}/status"),
-            format!("Name:\tx\nVmSize:\t {pid}3 kB\nVmRSS:\t {pid}2 kB\nRssFile:\t {pid}1 kB\n"),
-        );
-        self.netns(pid, &format!("net:[{netns}]"));
-        self.net_dev(pid, &interface("eth0", 10));
-    }
-
-    fn all(&self, pids: &[u32], netns: u64) {
-        for pid in pids {
-            self.process(*pid, netns);
-        }
-    }
-
-    fn netns(&self, pid: u32, link: &str) {
-        let ns = self.root.path().join(format!("proc/{pid}/ns"));
-        fs::create_dir_all(&ns).expect("made");
-        symlink(link, ns.join("net")).expect("linked");
-    }
-
-    fn net_dev(&self, pid: u32, lines: &str) {
-        self.write(&format!("proc/{pid}/net/dev"), format!("{HEADER}{lines}"));
-    }
-
-    fn remove(&self, path: &str) {
-        let path = self.root.path().join(path);
-        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
-            .expect("removed");
-    }
-
-    fn forbid(&self, path: &str) {
-        let path = self.root.path().join(path);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).expect("set");
-    }
-
-    fn read(&self) -> (ContainerProcesses, Losses) {
-        let mut losses = Losses::default();
-        let found = self.reader.read(&self.target, &mut Buffer::default(), &mut losses);
-        (found, losses)
-    }
-
-    /// What a reader finds that may not do what only root may.
-    fn read_without_rights(&self) -> (ContainerProcesses, Losses) {
-        thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let none = CapabilitySet::empty();
-                let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-                set_capabilities(None, sets).expect("rights can always be given up");
-                self.read()
-            });
-            reader.join().expect("it does not panic")
-        })
-    }
-
-    fn host_traffic(&self) -> (Option<Traffic>, Losses) {
-        let mut losses = Losses::default();
-        (self.reader.host_traffic(&mut Buffer::default(), &mut losses), losses)
-    }
-}
-
-fn stat(pid: u32) -> String {
-    format!(
-        "{pid} (a) b) S 1 1 1 0 -1 4194304 0 0 0 0 {pid}1 {pid}2 {pid}3 {pid}4 20 0 1 0 9 1 1 \
-         18446744073709551615 1 1 1 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
-    )
-}
-
-fn interface(name: &str, number: u64) -> String {
-    let [a, b, c, d] = [1, 2, 3, 4].map(|it| it * number);
-    format!(
-        "{name:>6}: {a:>7} {b:>7}    0    0    0     0          0         0 {c} {d} 0 0 0 0 0 0\n"
-    )
-}
-
-fn traffic(number: u64) -> Traffic {
-    Traffic {
-        rx_bytes: number,
-        rx_packets: 2 * number,
-        tx_bytes: 3 * number,
-        tx_packets: 4 * number,
-    }
-}
-
-/// What [`Fixture::process`] wrote.
-fn written(pid: u32) -> Process {
-    let [one, two, three, four] = [1, 2, 3, 4].map(|it| u64::from(pid) * 10 + it);
-    Process {
-        pid,
-        times: Some(CpuTicks { utime: one, stime: two, cutime: three, cstime: four }),
-        memory: Memory { vmsize_kb: Some(three), vmrss_kb: Some(two), rssfile_kb: Some(one) },
-    }
-}
-
-fn lost<const N: usize>(reasons: [(Reason, u64); N]) -> Losses {
-    let mut losses = Losses::default();
-    for (reason, number) in reasons {
-        losses.count_many(Collector::Process, reason, number);
-    }
-    losses
-}
+use crate::model::processes::{Memory, Network};
 
 #[test]
 fn processes_of_nested_cgroups_are_the_containers_and_are_told_by_pid() {
@@ -225,23 +69,24 @@ fn whoever_is_still_listed_and_not_there_is_hidden() {
 }
 
 #[test]
-fn whoever_is_no_longer_listed_has_vanished() {
-    let fixture = Fixture::new(None, &[7, 8, 9]);
+fn whoever_is_no_longer_listed_has_vanished_and_so_has_one_whose_number_another_has() {
+    let fixture = Fixture::new(None, &[6, 7, 8, 9]);
     fixture.all(&[1, 7, 9], 1);
     fixture.remove("proc/7/stat");
     let pipe = fixture.root.path().join("proc/7/stat");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("made");
-    let found = thread::scope(|scope| {
-        // Opens once the reader reads 7: by then it has its list, in which 8 is.
+    let (found, losses) = thread::scope(|scope| {
+        // Opens once the reader reads 7: by then it has its list, and has missed 6.
         scope.spawn(|| {
             let mut pipe = fs::OpenOptions::new().write(true).open(&pipe).expect("opens");
-            fixture.cgroup("c", &[7, 9]);
+            fixture.process(6, 1);
+            fixture.cgroup("c", &[6, 7, 9]);
             pipe.write_all(stat(7).as_bytes()).expect("written");
         });
         fixture.read()
     });
-    assert_eq!(found.0.processes, [7, 9].map(written));
-    assert_eq!(found.1, lost([(Reason::Vanished, 1)]));
+    assert_eq!(found.processes, [7, 9].map(written));
+    assert_eq!(losses, lost([(Reason::Vanished, 2)]));
 }
 
 #[test]
@@ -428,133 +273,6 @@ proptest! {
         if which != 2 {
             let told = Network::Other { netns: 3, traffic: traffic(10) };
             prop_assert_eq!(found.network, Some(told));
-        }
-    }
-}
-
-/// A shell that sets its own name, says so, and waits for its input to end.
-fn shell(comm: &str) -> Child {
-    let script = format!("printf '{comm}' > /proc/$$/comm && echo set && read -r line");
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("/bin/sh runs");
-    let mut said = String::new();
-    let stdout = child.stdout.as_mut().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut said).expect("it says");
-    assert_eq!(said, "set\n");
-    child
-}
-
-#[test]
-fn on_this_machine_no_name_of_a_process_forges_a_value() {
-    for comm in ["a) (b 1 2 3", ") (\\n", "x\\nVmRSS: 5 kB", "x\\n\\nVmSize:1kB", "\\377)\\376"] {
-        let mut child = shell(comm);
-        let fixture = Fixture::new(Some("/proc"), &[child.id()]);
-        let (found, losses) = fixture.read();
-        let status = fs::File::open(format!("/proc/{}/status", child.id())).expect("opens");
-        let status = Status::from_read(status);
-        drop(child.stdin.take());
-        child.wait().expect("it ends");
-        // Not everyone who runs the tests may see the host's network namespace.
-        let network = u64::from(found.network.is_none());
-        assert_eq!(losses, lost([(Reason::Denied, network)]), "{comm}");
-        let [process] = found.processes[..] else { panic!("{found:?} for {comm}") };
-        assert!(process.times.is_some_and(|it| it.utime + it.stime < 1000), "{comm}: {process:?}");
-        // The crate's own parser gives up on a name that is not UTF-8.
-        if let Ok(status) = status {
-            let expected = Memory {
-                vmsize_kb: status.vmsize,
-                vmrss_kb: status.vmrss,
-                rssfile_kb: status.rssfile,
-            };
-            assert_eq!(process.memory, expected, "{comm}");
-        }
-        assert!(process.memory.vmrss_kb.is_some_and(|it| it > 100), "{comm}: {process:?}");
-    }
-}
-
-#[test]
-fn on_this_machine_a_zombie_has_times_and_no_memory() {
-    let mut child = shell("zombie");
-    let pid = child.id();
-    drop(child.stdin.take());
-    // Ended, and not waited for: its standard output ends with it.
-    let mut rest = String::new();
-    let stdout = child.stdout.as_mut().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut rest).expect("the end");
-    let stat = format!("/proc/{pid}/stat");
-    while !fs::read_to_string(&stat).expect("it is there").contains(") Z ") {
-        thread::sleep(Duration::from_millis(1));
-    }
-    let fixture = Fixture::new(Some("/proc"), &[pid]);
-    let (found, losses) = fixture.read();
-    let [process] = found.processes[..] else { panic!("{found:?}") };
-    assert!(process.times.is_some());
-    assert_eq!(process.memory, Memory::default());
-    // It has left its network, which is no fault.
-    assert_eq!((found.network, losses), (None, lost([(Reason::Vanished, 1)])));
-
-    child.wait().expect("it ends");
-    fixture.cgroup("c", &[]);
-    assert_eq!(fixture.read(), Default::default());
-}
-
-#[test]
-fn on_this_machine_a_process_counts_once_with_the_time_of_all_its_threads() {
-    const THREADS: u32 = 3;
-    const EACH: Duration = Duration::from_millis(120);
-    // Short of as much as a thread's, the process' own time can't be met by accident.
-    const TOLERANCE: Duration = Duration::from_millis(60);
-    let used = |clock| {
-        let time = clock_gettime(clock);
-        Duration::new(
-            u64::try_from(time.tv_sec).expect("positive"),
-            u32::try_from(time.tv_nsec).expect("below a second"),
-        )
-    };
-    let spin = || while used(ClockId::ThreadCPUTime) < EACH {};
-    let pid = std::process::id();
-    let fixture = Fixture::new(Some("/proc"), &[pid, pid]);
-    let [before, found, after] = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(spin)).collect();
-        for it in threads {
-            it.join().expect("it ends");
-        }
-        let before = used(ClockId::ProcessCPUTime);
-        let (found, _) = fixture.read();
-        let [Process { pid: told, times: Some(times), .. }] = found.processes[..] else {
-            panic!("{found:?}")
-        };
-        assert_eq!(told, pid);
-        let ticks = u32::try_from(times.utime + times.stime).expect("a short test");
-        let second = u32::try_from(procfs::ticks_per_second()).expect("a hundred");
-        [before, Duration::from_secs(1) * ticks / second, used(ClockId::ProcessCPUTime)]
-    });
-    assert!(before >= EACH * THREADS);
-    assert!(found + TOLERANCE >= before, "{found:?} of {before:?}");
-    assert!(found <= after + TOLERANCE, "{found:?} of {after:?}");
-}
-
-#[test]
-fn on_this_machine_whoever_shares_the_hosts_network_is_told_so() {
-    let own = fs::read_link("/proc/self/ns/net").expect("one's own");
-    let fixture = Fixture::new(Some("/proc"), &[std::process::id()]);
-    let (found, losses) = fixture.read();
-    // Where even root may not look at the first process, the second is the kernel's.
-    let hosts =
-        ["1", "2"].map(|pid| fs::read_link(Path::new("/proc").join(pid).join("ns/net")).ok());
-    match found.network {
-        Some(Network::Host) => assert!(hosts.contains(&Some(own)), "{hosts:?}"),
-        Some(Network::Other { netns, .. }) => {
-            assert_eq!(own.to_str(), Some(format!("net:[{netns}]").as_str()));
-            assert_ne!(hosts[0], Some(own));
-        }
-        None => {
-            assert_eq!(hosts[0], None);
-            assert_eq!(losses, lost([(Reason::Denied, 1)]));
         }
     }
 }
