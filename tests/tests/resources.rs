@@ -74,7 +74,7 @@ fn memory_is_what_the_kernel_and_docker_stats_say() {
     docker.run("cached", &[], &["cache", "48", "600"]);
     docker.run("family", &[], &["family", "5", "600"]);
     docker.run("threads", &["--cpus", "0.1"], &["threads", "6", "600"]);
-    for (name, least_mib) in [("limited", 24.0), ("cached", 48.0), ("family", 0.0)] {
+    for (name, least_mib) in [("limited", 23.0), ("cached", 47.0), ("family", 0.0)] {
         let cgroup = docker.cgroup(name);
         let (stats, scrape, kernel) = wait::until("a still moment", STILL_LIMIT, || {
             let before = (Stats::of(&docker, name), kernel_memory(&cgroup));
@@ -97,8 +97,9 @@ fn memory_is_what_the_kernel_and_docker_stats_say() {
     assert!(is_rounded_to(limit("limited"), 64.0 * MIB), "{}", limit("limited"));
     assert!(is_rounded_to(limit("limited"), Stats::of(&docker, "limited").limit_bytes));
     assert!(limit("cached") < 0.5, "0 stands for none: {}", limit("cached"));
-    assert!(value(&scrape, "container_memory_cache", "cached") >= 48.0 * MIB);
-    assert!(value(&scrape, "container_memory_rss", "limited") >= 24.0 * MIB);
+    // The kernel's sums trail by some pages a CPU.
+    assert!(value(&scrape, "container_memory_cache", "cached") >= 47.0 * MIB);
+    assert!(value(&scrape, "container_memory_rss", "limited") >= 23.0 * MIB);
 
     for (name, tasks, listed) in [("limited", 1.0, 1), ("family", 6.0, 6), ("threads", 7.0, 1)] {
         let shown = Stats::of(&docker, name).pids;

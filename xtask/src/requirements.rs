@@ -53,10 +53,13 @@ pub(crate) const EBPF_TOOLCHAIN: Need = Need {
 };
 
 /// What the real-kernel tests run beside the daemon: a private dockerd, without a
-/// network, with an image of busybox, and Prometheus with promtool.
-pub(crate) const KERNEL_TESTS: [Need; 3] = [
+/// network, with an image of busybox; `ip`, which lays wires between its containers; `ps`,
+/// which `docker top` asks; and Prometheus with promtool.
+pub(crate) const KERNEL_TESTS: [Need; 5] = [
     Need::of(&["docker.io"], &[Evidence::Program("dockerd"), Evidence::Program("docker")]),
     Need::of(&["prometheus"], &[Evidence::Program("prometheus"), Evidence::Program("promtool")]),
+    Need::of(&["iproute2"], &[Evidence::Program("ip")]),
+    Need::of(&["procps"], &[Evidence::Program("ps")]),
     Need::of(&["busybox-static"], &[Evidence::StaticProgram("busybox")]),
 ];
 

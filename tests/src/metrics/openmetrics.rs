@@ -80,10 +80,9 @@ impl Reader {
             "TYPE" => {
                 let told = match text {
                     "counter" => Kind::Counter,
-                    "gauge" => Kind::Gauge,
+                    // Both: any value, under the family's own name.
+                    "gauge" | "unknown" => Kind::Gauge,
                     "histogram" => Kind::Histogram,
-                    // Any value under the family's own name.
-                    "unknown" => Kind::Gauge,
                     _ => return Err("an unknown type".into()),
                 };
                 *kind = Some(told);
