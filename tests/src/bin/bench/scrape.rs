@@ -14,8 +14,10 @@ use std::{
 use anyhow::{Context as _, ensure};
 use slicemeter_tests::{
     cgroup::{Cgroup, kernel_usage_ns},
+    collectors::ALL,
     daemon::Daemon,
     host,
+    metrics::Exposition,
     process::{Process, Signal},
     scratch::Scratch,
 };
@@ -60,10 +62,15 @@ pub(crate) fn run(scrapes: u32) -> anyhow::Result<()> {
             ours_and_shells = Some((ours, others::shells(&host.pids())?));
         }
     }
-    let (ours, shells) = ours_and_shells.context("a size")?;
+    let (Row { cost: ours, parts }, shells) = ours_and_shells.context("a size")?;
     let (engine_containers, stats) = others::docker_stats()?;
 
     let (containers, files) = (SIZES[0], SIZES[0] * (2 * PROCESSES + 1));
+    let parts: Vec<String> = parts.iter().map(|(name, ms)| format!("{name} {ms:.2} ms")).collect();
+    println!(
+        "\nCollectors' own figures with {containers} containers, medians: {}.",
+        parts.join(", ")
+    );
     println!("\nOther ways, in the same run; CPU includes all children and the engine:\n");
     println!("| way | containers | wall, median | longest | CPU |");
     println!("| --- | ---: | ---: | ---: | ---: |");
@@ -124,7 +131,32 @@ impl Drop for Host {
     }
 }
 
-fn row(host: &Host, scrapes: u32) -> anyhow::Result<Cost> {
+/// What a row tells beyond itself.
+struct Row {
+    cost: Cost,
+    /// Collectors, and the median of their own figure in ms; of the first size only.
+    parts: Vec<(&'static str, f64)>,
+}
+
+/// How long each collector says that it took, its lanes' times added up.
+fn parts(daemon: &Daemon, scrapes: u32) -> Vec<(&'static str, f64)> {
+    let answers: Vec<_> = (0..scrapes)
+        .map(|_| {
+            std::thread::sleep(REST);
+            daemon.scrape()
+        })
+        .collect();
+    let median_ms = |collector| {
+        let labels = [("collector", collector)];
+        let of = |scrape: &Exposition| {
+            1e3 * scrape.value("slicemeter_collector_duration_seconds", &labels)
+        };
+        Figures::new(answers.iter().map(of).collect()).median()
+    };
+    ALL.into_iter().map(|collector| (collector, median_ms(collector))).collect()
+}
+
+fn row(host: &Host, scrapes: u32) -> anyhow::Result<Row> {
     let size = host.cgroups.len();
     let daemon = Daemon::start_without_docker(&[]);
     let alone = Cgroup::new("daemon");
@@ -162,8 +194,10 @@ fn row(host: &Host, scrapes: u32) -> anyhow::Result<Cost> {
         host::resident_kib(daemon.pid()) as f64 / 1024.0,
         daemon.scrape().value("slicemeter_kernel_memory_bytes", &[]) / 1024.0 / 1024.0,
     );
+    // Reading the larger answers strictly would take its time.
+    let parts = if size == SIZES[0] { parts(&daemon, scrapes) } else { Vec::new() };
     daemon.stop();
-    Ok(Cost { wall_ms: plain_ms, cpu_ms })
+    Ok(Row { cost: Cost { wall_ms: plain_ms, cpu_ms }, parts })
 }
 
 /// Asks for one encoding, over a connection a scrape, and decodes nothing.
