@@ -23,7 +23,8 @@ use self::round::{Finding, Job, Round, Told};
 use super::{cgroupfs::ResourceReader, machine::MachineReader, process::ProcessReader};
 use crate::model::{
     collectors::{Collector, Collectors},
-    readings::{Losses, Outcome, Readings, Reason},
+    losses::{Losses, Reason},
+    readings::{Outcome, Readings},
     snapshot::Snapshot,
 };
 

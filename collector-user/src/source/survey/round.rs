@@ -17,10 +17,13 @@ use super::{Readers, Stuck};
 use crate::{
     model::{
         collectors::{Collector, Collectors},
-        processes::{ContainerProcesses, Traffic},
-        readings::{HOST_PATH, Losses, Machine, Target},
+        losses::Losses,
+        networks::Traffic,
+        processes::ContainerProcesses,
+        readings::Machine,
         resources::Resources,
         snapshot::Snapshot,
+        targets::{HOST_PATH, Target},
     },
     source::files::Buffer,
 };
