@@ -28,7 +28,7 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Switch => requirements::ensure(&[requirements::PERF])?,
-        What::Scrape => requirements::ensure(&requirements::KERNEL_TESTS)?,
+        What::Scrape => requirements::ensure(&[requirements::DOCKER, requirements::BUSYBOX])?,
     }
     let rights = Rights::detect()?;
     if rights == Rights::None {
