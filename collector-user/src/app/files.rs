@@ -10,7 +10,7 @@ use crate::{
     args::Config,
     exposition::ReadingsRequest,
     source::{
-        cgroupfs::{Controllers, Hierarchy, HierarchyError, Paths, ResourceReader},
+        cgroupfs::{self, Controllers, Hierarchy, HierarchyError, Paths, ResourceReader},
         machine::MachineReader,
         process::{self, ProcessReader},
         survey::{Readers, Survey},
@@ -26,6 +26,7 @@ pub(super) fn survey(config: &Config, hierarchy: &Hierarchy) -> Result<Survey, H
             procfs: paths.procfs.clone(),
             sysfs: paths.sysfs.clone(),
             hierarchy: hierarchy.mount.clone(),
+            distrust: cgroupfs::distrust(hierarchy, &paths.procfs),
             max_pids: config.collectors.max_pids,
         }),
         resources: ResourceReader::new(Controllers::find(cgroups, hierarchy)?),

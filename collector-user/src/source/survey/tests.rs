@@ -44,6 +44,7 @@ impl Host {
                 procfs: path.to_owned(),
                 sysfs: path.to_owned(),
                 hierarchy: path.to_owned(),
+                distrust: None,
                 max_pids: 1,
             }),
             resources: ResourceReader::new(Controllers::default()),
