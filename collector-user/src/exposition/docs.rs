@@ -12,7 +12,7 @@ use super::{
     families::{Family, Stability, all},
 };
 use crate::model::{
-    collectors::Collector,
+    collectors::Collectors,
     container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, TEXT_LIMIT_BYTES},
 };
 
@@ -74,6 +74,10 @@ fn row(text: &mut String, family: &Family) {
         Stability::NodeCollector => "the node_exporter collector's",
         Stability::Stable => "ours",
     };
+    let collectors = match family.collectors {
+        Collectors::NONE => String::new(),
+        some => some.to_string(),
+    };
     let _ = writeln!(
         text,
         "| `{}` | {kind} | {} | {} | {} | {} | {stability} |",
@@ -81,7 +85,7 @@ fn row(text: &mut String, family: &Family) {
         labels.join(", "),
         family.help,
         family.source,
-        family.collector.map_or("", Collector::name),
+        collectors,
     );
 }
 

@@ -13,6 +13,7 @@ use crate::{
     exposition::{docs::matches_file, format::Format},
     model::{
         container::{ContainerId, ContainerMeta},
+        losses::Reason,
         networks::{Network, Traffic},
         processes::{ContainerProcesses, CpuTicks},
         snapshot::ContainerView,
@@ -38,7 +39,57 @@ fn rendered(scrape: Scrape, format: Format) -> String {
 
 /// The families of a scrape that have samples, by name.
 fn families(scrape: &Scrape) -> Vec<MetricFamily> {
-    all().into_iter().filter_map(|family| family.whole(scrape)).collect()
+    all().into_iter().filter(|it| scrape.shows(it)).filter_map(|it| whole(it, scrape)).collect()
+}
+
+/// A family made at once and without any lending: what the pieces must add up to.
+fn whole(family: &Family, scrape: &Scrape) -> Option<MetricFamily> {
+    let snapshot = &*scrape.parts.snapshot;
+    let of_subjects = |value: &dyn Fn(&Subject) -> Option<Metric>| {
+        let labelled = |subject: &Subject| {
+            let mut sample = value(subject)?;
+            let labels = [subject.labels.clone(), sample.take_label()].concat();
+            sample.set_label(labels);
+            Some(sample)
+        };
+        scrape.subjects.iter().filter_map(labelled).collect::<Vec<_>>()
+    };
+    let plain = |value: f64| number(family.kind, Vec::new(), value);
+    let samples = match family.samples {
+        Samples::Own(samples) => samples(scrape),
+        Samples::Accounts(value) => of_subjects(&|it| value(snapshot, it).map(plain)),
+        Samples::Resources(value) => of_subjects(&|it| value(it.resources.as_ref()?).map(plain)),
+        Samples::Histograms(durations) => of_subjects(&|it| {
+            let mut sample = Metric::default();
+            sample.set_histogram(histogram(durations(snapshot, it)?));
+            Some(sample)
+        }),
+        Samples::Usage(name, cases) => {
+            let of_case = |(text, value): &(&str, fn(&Usage) -> f64)| {
+                let label = || vec![pair(name, text)];
+                of_subjects(&|it| Some(number(family.kind, label(), value(it.usage(snapshot)))))
+            };
+            cases.iter().flat_map(of_case).collect()
+        }
+        Samples::Processes(kind, value) => {
+            let sample = |row: &origin::ProcessRow| {
+                let mut labels = Vec::new();
+                let container = &snapshot.containers[row.container];
+                origin::set_labels(&mut labels, container, kind, row.process.pid);
+                Some(number(family.kind, labels, value(&row.process)? as f64))
+            };
+            scrape.origin.processes.iter().filter_map(sample).collect()
+        }
+    };
+    if samples.is_empty() {
+        return None;
+    }
+    let mut encoded = MetricFamily::default();
+    encoded.set_name(family.name.to_owned());
+    encoded.set_help(family.help_text());
+    encoded.set_field_type(family.kind);
+    encoded.set_metric(samples);
+    Some(encoded)
 }
 
 fn samples(text: &str) -> Vec<Sample> {
@@ -190,9 +241,13 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
     let mut readings = fixture::readings();
     let first = snapshot.containers[0].clone();
     let shared = readings.processes[&first.path].network;
-    for (name, network) in
-        [("/host", Some(Network::Host)), ("/later", shared), ("/mute", None), ("/unread", None)]
-    {
+    for (name, network) in [
+        ("/host", Some(Network::Host)),
+        ("/later", shared),
+        ("/mute", None),
+        ("/unread", None),
+        ("/empty", None),
+    ] {
         let container = ContainerView {
             path: name.into(),
             id: ContainerId::new(name),
@@ -202,13 +257,14 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
         };
         snapshot.containers.push(container);
         if name != "/unread" {
-            let read = ContainerProcesses { network, ..ContainerProcesses::default() };
+            let is_empty = name == "/empty";
+            let read = ContainerProcesses { is_empty, network, ..ContainerProcesses::default() };
             readings.processes.insert(name.into(), read);
         }
     }
     let parts = Parts { readings, ..fixture::scrape(snapshot).parts };
     let text = rendered(Scrape::new(parts), Format::Text);
-    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2)] {
+    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2), ("empty", 1)] {
         let line = format!("slicemeter_networks_not_charged{{reason=\"{reason}\"}} {count}\n");
         assert!(text.contains(&line), "no {line}");
     }
@@ -224,11 +280,11 @@ fn a_scrape_of_some_collectors_shows_only_theirs_and_what_is_always_told() {
         let text = rendered(Scrape::new(parts), Format::Text);
         for family in all() {
             let is_shown = text.contains(&format!("\n# TYPE {} ", family.name));
-            let is_wanted = family.collector.is_none_or(|it| it == collector);
+            let is_wanted = family.collectors == ALWAYS || family.collectors.meets(collectors);
             // Always there, but it has something to say of those who read files only.
-            if family.name != "slicemeter_collector_missing_total" {
-                assert_eq!(is_shown, is_wanted, "{} with {collector} alone", family.name);
-            }
+            let is_wanted = is_wanted
+                && (family.name != "slicemeter_collector_missing_total" || collector.reads_files());
+            assert_eq!(is_shown, is_wanted, "{} with {collector} alone", family.name);
         }
         let told: Vec<_> = samples(&text)
             .into_iter()
@@ -247,8 +303,85 @@ fn a_collector_that_says_nothing_had_no_success() {
     assert!(text.contains("\nslicemeter_collector_success{collector=\"cgroup\"} 0\n"));
     assert!(text.contains("\nslicemeter_collector_success{collector=\"cpu\"} 1\n"));
     assert!(!text.contains("slicemeter_collector_duration_seconds{collector=\"cgroup\"}"));
-    let zero = "\nslicemeter_collector_missing_total{collector=\"cgroup\",reason=\"stuck\"} 0\n";
-    assert!(text.contains(zero), "it can only grow from what is there");
+    let missing = |collector, reason| {
+        format!(
+            "\nslicemeter_collector_missing_total{{collector=\"{collector}\",reason=\"{reason}\"}}"
+        )
+    };
+    let zero = format!("{} 0\n", missing("cgroup", "stuck"));
+    assert!(text.contains(&zero), "it can only grow from what is there");
+    for (collector, reason) in [("cgroup", "left_out"), ("machine", "hidden"), ("cpu", "late")] {
+        assert!(!text.contains(&missing(collector, reason)), "{collector} is never {reason}");
+    }
+}
+
+#[test]
+fn what_should_not_be_missing_and_is_shows() {
+    let parts = fixture::scrape(fixture::snapshot()).parts;
+    let mut readings = fixture::readings();
+    readings.losses.count(Collector::Machine, Reason::Hidden);
+    let text = rendered(Scrape::new(Parts { readings, ..parts }), Format::Text);
+    let line = "slicemeter_collector_missing_total{collector=\"machine\",reason=\"hidden\"} 1\n";
+    assert!(text.contains(line));
+}
+
+/// A host without Docker is no lesser host.
+#[test]
+fn the_life_of_containers_is_told_without_docker_and_without_the_ledger() {
+    let names = ["container_last_seen", "container_start_time_seconds"];
+    for (collectors, is_told) in [
+        (Collectors::ALL.without(Collector::Docker), true),
+        (Collectors::ALL.without(Collector::Cpu), true),
+        (Collectors::ALL.without(Collector::Docker).without(Collector::Cpu), false),
+    ] {
+        let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
+        let text = rendered(Scrape::new(parts), Format::Text);
+        for name in names {
+            assert_eq!(text.contains(&format!("\n{name}{{")), is_told, "{name}: {collectors}");
+        }
+    }
+}
+
+/// Its zeroes would look like perfection.
+#[test]
+fn a_ledger_that_is_off_tells_nothing_of_itself() {
+    let collectors = Collectors::ALL.without(Collector::Cpu);
+    let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
+    let text = rendered(Scrape::new(parts), Format::Text);
+    for told in [
+        "conservation_residual_ratio",
+        "elapsed_cpu_seconds_total",
+        "idle_cpu_seconds_total",
+        "overflow_cpu_seconds_total",
+        "unattributed_cpu_seconds_total",
+        "lost_cpu_seconds_total",
+        "missed_switches_total",
+        "read_retries_total",
+        "read_failures_total",
+    ] {
+        assert!(!text.contains(&format!("slicemeter_{told}")), "{told}");
+        let all = self::text(fixture::snapshot());
+        assert!(all.contains(&format!("\nslicemeter_{told}")), "{told} with the ledger");
+    }
+    assert!(text.contains("\nslicemeter_slots{"), "cgroups are followed all the same");
+}
+
+#[test]
+fn dockers_duration_is_absent_before_its_first_list() {
+    let mut snapshot = fixture::snapshot();
+    let line = "\nslicemeter_collector_duration_seconds{collector=\"docker\"}";
+    assert!(text(snapshot.clone()).contains(line));
+    snapshot.docker.list_ns = 0;
+    assert!(!text(snapshot).contains(line), "zero would be a lie");
+}
+
+#[test]
+fn every_help_text_names_the_source() {
+    let text = text(fixture::snapshot());
+    for family in all() {
+        let line = format!("# HELP {} {} From {}.\n", family.name, family.help, family.source);
+        assert!(text.contains(&line), "{line}");
+    }
 }
 
 #[test]
