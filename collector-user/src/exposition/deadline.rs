@@ -14,11 +14,11 @@ use super::config::Limits;
 const TIMEOUT_HEADER: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 
 /// Less than this makes no sense: no answer is out in that time, and no Prometheus asks so.
-const SHORTEST_SECONDS: f64 = 0.01;
+pub(super) const SHORTEST_SECONDS: f64 = 0.01;
 
 /// Who would wait longer gets this long: no file that will still answer takes as much, and
 /// a scrape holds one of few places (`--web.max-requests`) all the while.
-const LONGEST_SECONDS: f64 = 30.0;
+pub(super) const LONGEST_SECONDS: f64 = 30.0;
 
 /// What is kept back of the time for rendering, the network and the client: a part of it...
 const ALLOWANCE_SHARE: u32 = 10;

@@ -9,6 +9,7 @@ use prometheus::proto::MetricType;
 use super::{
     config::Limits,
     connection::HEAD_BYTES,
+    deadline::{LONGEST_SECONDS, SHORTEST_SECONDS},
     families::{Family, Stability, all},
 };
 use crate::model::{
@@ -120,6 +121,8 @@ fn the_limits_in_the_prose_are_the_codes() {
         format!("no whole request within {request:?}"),
         format!("no snapshot within {snapshot:?}"),
         format!("the time of a scrape is {scrape:?}"),
+        format!("(no number, less than {} ms)", SHORTEST_SECONDS * 1e3),
+        format!("who would wait longer than {LONGEST_SECONDS} s gets {LONGEST_SECONDS} s"),
         format!("read nothing for {write_stall:?}, or took more than {response:?} for"),
         format!("a head of more than {} KiB", HEAD_BYTES / 1024),
         format!("at most {LABELS_LIMIT} of them, the first by name"),
