@@ -1,5 +1,8 @@
 //! The text as a scraper reads it: golden, parsed back, and against the table.
 
+mod collectors;
+mod whole;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,12 +11,12 @@ use std::{
 use prometheus::{TextEncoder, proto::MetricFamily};
 use proptest::prelude::*;
 
+use self::whole::whole;
 use super::{fixture, rendering::SERIES_PER_PIECE, *};
 use crate::{
     exposition::{docs::matches_file, format::Format},
     model::{
         container::{ContainerId, ContainerMeta},
-        losses::Reason,
         networks::{Network, Traffic},
         processes::{ContainerProcesses, CpuTicks},
         snapshot::ContainerView,
@@ -40,56 +43,6 @@ fn rendered(scrape: Scrape, format: Format) -> String {
 /// The families of a scrape that have samples, by name.
 fn families(scrape: &Scrape) -> Vec<MetricFamily> {
     all().into_iter().filter(|it| scrape.shows(it)).filter_map(|it| whole(it, scrape)).collect()
-}
-
-/// A family made at once and without any lending: what the pieces must add up to.
-fn whole(family: &Family, scrape: &Scrape) -> Option<MetricFamily> {
-    let snapshot = &*scrape.parts.snapshot;
-    let of_subjects = |value: &dyn Fn(&Subject) -> Option<Metric>| {
-        let labelled = |subject: &Subject| {
-            let mut sample = value(subject)?;
-            let labels = [subject.labels.clone(), sample.take_label()].concat();
-            sample.set_label(labels);
-            Some(sample)
-        };
-        scrape.subjects.iter().filter_map(labelled).collect::<Vec<_>>()
-    };
-    let plain = |value: f64| number(family.kind, Vec::new(), value);
-    let samples = match family.samples {
-        Samples::Own(samples) => samples(scrape),
-        Samples::Accounts(value) => of_subjects(&|it| value(snapshot, it).map(plain)),
-        Samples::Resources(value) => of_subjects(&|it| value(it.resources.as_ref()?).map(plain)),
-        Samples::Histograms(durations) => of_subjects(&|it| {
-            let mut sample = Metric::default();
-            sample.set_histogram(histogram(durations(snapshot, it)?));
-            Some(sample)
-        }),
-        Samples::Usage(name, cases) => {
-            let of_case = |(text, value): &(&str, fn(&Usage) -> f64)| {
-                let label = || vec![pair(name, text)];
-                of_subjects(&|it| Some(number(family.kind, label(), value(it.usage(snapshot)))))
-            };
-            cases.iter().flat_map(of_case).collect()
-        }
-        Samples::Processes(kind, value) => {
-            let sample = |row: &origin::ProcessRow| {
-                let mut labels = Vec::new();
-                let container = &snapshot.containers[row.container];
-                origin::set_labels(&mut labels, container, kind, row.process.pid);
-                Some(number(family.kind, labels, value(&row.process)? as f64))
-            };
-            scrape.origin.processes.iter().filter_map(sample).collect()
-        }
-    };
-    if samples.is_empty() {
-        return None;
-    }
-    let mut encoded = MetricFamily::default();
-    encoded.set_name(family.name.to_owned());
-    encoded.set_help(family.help_text());
-    encoded.set_field_type(family.kind);
-    encoded.set_metric(samples);
-    Some(encoded)
 }
 
 fn samples(text: &str) -> Vec<Sample> {
@@ -272,110 +225,6 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
 }
 
 #[test]
-fn a_scrape_of_some_collectors_shows_only_theirs_and_what_is_always_told() {
-    for collector in Collector::ALL {
-        let collectors = Collectors::NONE.with(collector);
-        let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
-        let parts = Parts { readings: fixture::readings(), ..parts };
-        let text = rendered(Scrape::new(parts), Format::Text);
-        for family in all() {
-            let is_shown = text.contains(&format!("\n# TYPE {} ", family.name));
-            let is_wanted = family.collectors == ALWAYS || family.collectors.meets(collectors);
-            // Always there, but it has something to say of those who read files only.
-            let is_wanted = is_wanted
-                && (family.name != "slicemeter_collector_missing_total" || collector.reads_files());
-            assert_eq!(is_shown, is_wanted, "{} with {collector} alone", family.name);
-        }
-        let told: Vec<_> = samples(&text)
-            .into_iter()
-            .filter(|it| it.name == "slicemeter_collector_success")
-            .map(|it| it.labels["collector"].clone())
-            .collect();
-        assert_eq!(told, [collector.name()]);
-    }
-}
-
-#[test]
-fn a_collector_that_says_nothing_had_no_success() {
-    let parts = fixture::scrape(fixture::snapshot()).parts;
-    let text =
-        rendered(Scrape::new(Parts { readings: Readings::default(), ..parts }), Format::Text);
-    assert!(text.contains("\nslicemeter_collector_success{collector=\"cgroup\"} 0\n"));
-    assert!(text.contains("\nslicemeter_collector_success{collector=\"cpu\"} 1\n"));
-    assert!(!text.contains("slicemeter_collector_duration_seconds{collector=\"cgroup\"}"));
-    let missing = |collector, reason| {
-        format!(
-            "\nslicemeter_collector_missing_total{{collector=\"{collector}\",reason=\"{reason}\"}}"
-        )
-    };
-    let zero = format!("{} 0\n", missing("cgroup", "stuck"));
-    assert!(text.contains(&zero), "it can only grow from what is there");
-    for (collector, reason) in [("cgroup", "left_out"), ("machine", "hidden"), ("cpu", "late")] {
-        assert!(!text.contains(&missing(collector, reason)), "{collector} is never {reason}");
-    }
-}
-
-#[test]
-fn what_should_not_be_missing_and_is_shows() {
-    let parts = fixture::scrape(fixture::snapshot()).parts;
-    let mut readings = fixture::readings();
-    readings.losses.count(Collector::Machine, Reason::Hidden);
-    let text = rendered(Scrape::new(Parts { readings, ..parts }), Format::Text);
-    let line = "slicemeter_collector_missing_total{collector=\"machine\",reason=\"hidden\"} 1\n";
-    assert!(text.contains(line));
-}
-
-/// A host without Docker is no lesser host.
-#[test]
-fn the_life_of_containers_is_told_without_docker_and_without_the_ledger() {
-    let names = ["container_last_seen", "container_start_time_seconds"];
-    for (collectors, is_told) in [
-        (Collectors::ALL.without(Collector::Docker), true),
-        (Collectors::ALL.without(Collector::Cpu), true),
-        (Collectors::ALL.without(Collector::Docker).without(Collector::Cpu), false),
-    ] {
-        let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
-        let text = rendered(Scrape::new(parts), Format::Text);
-        for name in names {
-            assert_eq!(text.contains(&format!("\n{name}{{")), is_told, "{name}: {collectors}");
-        }
-    }
-}
-
-/// Its zeroes would look like perfection.
-#[test]
-fn a_ledger_that_is_off_tells_nothing_of_itself() {
-    let collectors = Collectors::ALL.without(Collector::Cpu);
-    let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
-    let text = rendered(Scrape::new(parts), Format::Text);
-    for told in [
-        "conservation_residual_ratio",
-        "elapsed_cpu_seconds_total",
-        "idle_cpu_seconds_total",
-        "overflow_cpu_seconds_total",
-        "unattributed_cpu_seconds_total",
-        "lost_cpu_seconds_total",
-        "missed_switches_total",
-        "read_retries_total",
-        "read_failures_total",
-    ] {
-        assert!(!text.contains(&format!("slicemeter_{told}")), "{told}");
-        let all = self::text(fixture::snapshot());
-        assert!(all.contains(&format!("\nslicemeter_{told}")), "{told} with the ledger");
-    }
-    assert!(text.contains("\nslicemeter_slots{"), "cgroups are followed all the same");
-}
-
-#[test]
-fn dockers_duration_is_absent_before_its_first_list() {
-    let mut snapshot = fixture::snapshot();
-    let line = "\nslicemeter_collector_duration_seconds{collector=\"docker\"}";
-    assert!(text(snapshot.clone()).contains(line));
-    snapshot.docker.list_ns = 0;
-    assert!(!text(snapshot).contains(line), "zero would be a lie");
-}
-
-#[test]
 fn every_help_text_names_the_source() {
     let text = text(fixture::snapshot());
     for family in all() {
@@ -390,19 +239,6 @@ fn without_waits_no_series_tells_of_them() {
     snapshot.ledger.waits_known = false;
     let text = text(snapshot);
     assert!(!text.contains("runqueue_wait"), "zeroes would be a lie");
-}
-
-#[test]
-fn pieces_add_up_to_what_the_encoder_makes_at_once() {
-    let mut snapshot = fixture::snapshot();
-    for index in 0..2 * SERIES_PER_PIECE {
-        let mut container = snapshot.containers[0].clone();
-        container.path = format!("/{index:03}").into();
-        snapshot.containers.push(container);
-    }
-    let families = families(&fixture::scrape(snapshot.clone()));
-    let whole = TextEncoder::new().encode_to_string(&families).expect("renders");
-    assert!(text(snapshot) == whole, "headers once, every line, in order");
 }
 
 #[test]
