@@ -178,7 +178,9 @@ fn check(name: &str, (readings, text): (Readings, String)) {
 fn of_files(text: &str) -> String {
     let families = families::all();
     let is_told = |name: &str| {
-        let of_files = |it: &&families::Family| it.name == name && it.collector.is_some();
+        let of_files = |it: &&families::Family| {
+            it.name == name && it.collectors.iter().any(Collector::reads_files)
+        };
         name.starts_with("slicemeter_collector_") || families.iter().any(of_files)
     };
     let mut keep = false;

@@ -11,7 +11,7 @@ use crate::{
     source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT},
 };
 
-/// Account every scheduler slice to the container that used it, for Prometheus
+/// Tell Prometheus what containers use: every CPU slice, memory, limits, pressure, processes
 #[derive(Debug, Parser)]
 #[command(name = "slicemeter", version, max_term_width = 100)]
 pub(super) struct Cli {
