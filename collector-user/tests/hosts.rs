@@ -98,7 +98,7 @@ async fn scrape(name: &str, kind: Kind, mode: Mode, accounting: &str) -> (Readin
             distrust: cgroupfs::distrust(&hierarchy, &procfs),
             max_pids: 100,
         }),
-        resources: ResourceReader::new(controllers),
+        resources: ResourceReader::new(controllers, 64),
         machine: MachineReader::new(&procfs, &sysfs),
     });
     let snapshot = snapshot(&hierarchy);

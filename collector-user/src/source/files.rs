@@ -22,6 +22,10 @@ const FILE_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
 
+/// An open file, to be read from its beginning as often as wanted.
+#[derive(Debug)]
+pub struct OpenFile(OwnedFd);
+
 /// Room that one file after another is read into.
 #[derive(Debug, Default)]
 pub struct Buffer(Vec<u8>);
@@ -118,27 +122,56 @@ impl Directory {
     fn read<'b>(
         &self,
         name: impl rustix::path::Arg,
-        Buffer(bytes): &'b mut Buffer,
+        buffer: &'b mut Buffer,
         is_end: impl Fn(usize, usize) -> bool,
     ) -> io::Result<&'b [u8]> {
-        let file = openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut length = 0;
-        loop {
-            if bytes.len() == length {
-                if length >= FILE_LIMIT_BYTES {
-                    return Err(io::ErrorKind::FileTooLarge.into());
-                }
-                bytes.resize((2 * length).max(BUFFER_BYTES), 0);
+        let OpenFile(file) = self.file(name)?;
+        fill(buffer, is_end, |_, room| rustix::io::read(&file, room))
+    }
+
+    /// Opens a file in it.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn file(&self, name: impl rustix::path::Arg) -> io::Result<OpenFile> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(OpenFile(openat(&self.0, name, flags, Mode::empty())?))
+    }
+}
+
+impl OpenFile {
+    /// Reads it as [`Directory::record`] does.
+    ///
+    /// # Errors
+    /// What pread(2) says; `FileTooLarge` beyond the limit.
+    pub fn record<'b>(&self, buffer: &'b mut Buffer) -> io::Result<&'b [u8]> {
+        let is_end = |got, room| got < room;
+        fill(buffer, is_end, |offset, room| rustix::io::pread(&self.0, room, offset as u64))
+    }
+}
+
+/// Reads on, each time from the offset given, until it is the end.
+fn fill(
+    Buffer(bytes): &mut Buffer,
+    is_end: impl Fn(usize, usize) -> bool,
+    read: impl Fn(usize, &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<&[u8]> {
+    let mut length = 0;
+    loop {
+        if bytes.len() == length {
+            if length >= FILE_LIMIT_BYTES {
+                return Err(io::ErrorKind::FileTooLarge.into());
             }
-            let room = bytes.len() - length;
-            let got = match rustix::io::read(&file, &mut bytes[length..]) {
-                Err(Errno::INTR) => continue,
-                got => got?,
-            };
-            length += got;
-            if is_end(got, room) {
-                return Ok(&bytes[..length]);
-            }
+            bytes.resize((2 * length).max(BUFFER_BYTES), 0);
+        }
+        let room = bytes.len() - length;
+        let got = match read(length, &mut bytes[length..]) {
+            Err(Errno::INTR) => continue,
+            got => got?,
+        };
+        length += got;
+        if is_end(got, room) {
+            return Ok(&bytes[..length]);
         }
     }
 }

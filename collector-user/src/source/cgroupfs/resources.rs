@@ -1,7 +1,7 @@
 //! [cgroup] What the controllers' files tell of a cgroup.
 //!
 //! Owns the way through a cgroup's directories. Must not know what is done with the
-//! values, nor keep a file open: each open file of a cgroup pins kernel memory.
+//! values.
 //!
 //! Values are those of cAdvisor: of the same files as its libcontainer reads, by the
 //! same keys.
@@ -9,12 +9,19 @@
 mod files;
 mod forms;
 mod host;
+mod kept;
 mod v1;
 mod v2;
 
+use std::{collections::HashSet, sync::Arc};
+
 use rustix::io::Errno;
 
-use self::{files::Files, host::Meminfo};
+use self::{
+    files::Files,
+    host::Meminfo,
+    kept::{Kept, KeptCgroup},
+};
 use super::controllers::{Controllers, Part, Place, Version};
 use crate::{
     model::{
@@ -24,7 +31,7 @@ use crate::{
         targets::{HOST_PATH, Target},
     },
     source::{
-        files::{Buffer, Directory},
+        files::Buffer,
         losses::{Loss, is},
     },
 };
@@ -33,25 +40,61 @@ use crate::{
 #[derive(Debug)]
 pub struct ResourceReader {
     controllers: Controllers,
+    kept: Kept,
 }
 
 impl ResourceReader {
-    /// A reader of these controllers.
-    pub fn new(controllers: Controllers) -> Self {
-        Self { controllers }
+    /// A reader of these controllers that keeps so many of their files open.
+    pub fn new(controllers: Controllers, keep_open: usize) -> Self {
+        Self { controllers, kept: Kept::new(keep_open) }
+    }
+
+    /// Takes the files of cgroups that are not told of any more, to be closed by whoever
+    /// has the time; nothing if there are none.
+    pub fn outdated(&self, told: &HashSet<Arc<str>>) -> Option<impl Send + 'static> {
+        let others = self.kept.others(told);
+        (!others.is_empty()).then_some(others)
     }
 
     /// Reads everything that the files of a cgroup tell. What the kernel does not tell is
     /// `None`; what it tells and can't be read is counted besides. A cgroup that has gone
     /// is counted once, and keeps what was read before.
     pub fn read(&self, target: &Target, buffer: &mut Buffer, losses: &mut Losses) -> Resources {
+        let before = *losses;
+        if let Some(kept) = self.kept.take(&target.path)
+            && let (resources, false) = self.read_by(kept, target, buffer, losses)
+        {
+            return resources;
+        }
+        // What was kept is of a cgroup that has gone; there may be a new one at its path.
+        *losses = before;
+        let fresh = self.controllers.places.iter().map(|_| None).collect();
+        self.read_by(fresh, target, buffer, losses).0
+    }
+
+    /// Reads by open directories and files as far as there are any, and keeps what it
+    /// opens. Also tells whether the cgroup has gone.
+    fn read_by(
+        &self,
+        mut kept: KeptCgroup,
+        target: &Target,
+        buffer: &mut Buffer,
+        losses: &mut Losses,
+    ) -> (Resources, bool) {
         let mut resources = Resources::default();
         let mut is_gone = false;
         let meminfo = (*target.path == *HOST_PATH)
             .then(|| host::read(&self.controllers.procfs, buffer, losses));
-        for place in &self.controllers.places {
+        for (place, kept) in self.controllers.places.iter().zip(&mut kept) {
             let (mount, path) = (&*place.mount, &*target.path);
-            match Directory::open(&mount.join(path.trim_start_matches('/'))) {
+            let directory = match kept {
+                Some(directory) => Ok(directory),
+                None => self
+                    .kept
+                    .open(&mount.join(path.trim_start_matches('/')))
+                    .map(|directory| kept.insert(directory)),
+            };
+            match directory {
                 Ok(directory) => {
                     let is_gone = &mut is_gone;
                     let mut files = Files { directory, mount, path, buffer, losses, is_gone };
@@ -71,7 +114,10 @@ impl ResourceReader {
         if let Some(meminfo) = meminfo {
             meminfo.set_limits(&mut resources.memory);
         }
-        resources
+        if !is_gone {
+            self.kept.keep(&target.path, kept);
+        }
+        (resources, is_gone)
     }
 
     /// `meminfo` is the host's, for the host.

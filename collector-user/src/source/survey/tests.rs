@@ -47,7 +47,7 @@ impl Host {
                 distrust: None,
                 max_pids: 1,
             }),
-            resources: ResourceReader::new(Controllers::default()),
+            resources: ResourceReader::new(Controllers::default(), 0),
             machine: MachineReader::new(path, path),
         });
         let host = Self { root, survey };

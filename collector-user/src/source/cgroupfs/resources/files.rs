@@ -7,7 +7,7 @@ use std::{ffi::CStr, fmt, path::Path};
 
 use rustix::io::Errno;
 
-use super::forms;
+use super::{forms, kept::KeptDirectory};
 use crate::{
     model::{
         collectors::Collector,
@@ -15,7 +15,7 @@ use crate::{
         resources::Limit,
     },
     source::{
-        files::{Buffer, Directory},
+        files::Buffer,
         losses::{Loss, is},
         text,
     },
@@ -23,7 +23,7 @@ use crate::{
 
 /// Files of a directory. Once the cgroup has gone, nothing more is read of it.
 pub(super) struct Files<'r> {
-    pub(super) directory: Directory,
+    pub(super) directory: &'r mut KeptDirectory,
     /// Where the hierarchy is mounted, and the cgroup's path in it: for the log.
     pub(super) mount: &'r Path,
     pub(super) path: &'r str,
@@ -38,7 +38,7 @@ impl Files<'_> {
     /// newer kernel, or to a controller that is not enabled: no value, no loss.
     pub(super) fn record<T>(
         &mut self,
-        name: &CStr,
+        name: &'static CStr,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         if *self.is_gone {
@@ -55,19 +55,19 @@ impl Files<'_> {
     }
 
     /// A file that holds one number.
-    pub(super) fn number(&mut self, name: &CStr) -> Option<u64> {
+    pub(super) fn number(&mut self, name: &'static CStr) -> Option<u64> {
         self.record(name, text::number)
     }
 
     /// A file that holds a number, or `max`.
-    pub(super) fn limit(&mut self, name: &CStr) -> Option<Limit> {
+    pub(super) fn limit(&mut self, name: &'static CStr) -> Option<Limit> {
         self.record(name, forms::limit)
     }
 
     /// These keys' numbers of a file with a key and a number on each line.
     pub(super) fn keyed<const N: usize>(
         &mut self,
-        name: &CStr,
+        name: &'static CStr,
         keys: [&str; N],
     ) -> [Option<u64>; N] {
         let read = self.record(name, |text| Some(forms::keyed(text, keys)));

@@ -74,7 +74,7 @@ impl Host {
             prefix.components().chain(Path::new(self.accounting).components()).collect();
         let found = (hierarchy.kind, hierarchy.mode, hierarchy.mount.as_path());
         assert_eq!(found, (self.kind, self.mode, mount.as_path()));
-        let reader = ResourceReader::new(Controllers::find(paths, &hierarchy).expect("found"));
+        let reader = ResourceReader::new(Controllers::find(paths, &hierarchy).expect("found"), 64);
         let cgroups = [""].iter().chain(nested).map(|below| format!("{path}{below}").into());
         let target = Target { path: path.into(), cgroups: cgroups.collect() };
         let mut losses = Losses::default();
