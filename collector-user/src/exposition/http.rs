@@ -238,3 +238,43 @@ fn unavailable(reason: String) -> Response {
     let headers = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS), VARY];
     (StatusCode::SERVICE_UNAVAILABLE, headers, reason).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Mutex};
+
+    use super::*;
+
+    /// Where a test reads what was logged.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test has panicked").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_source_is_logged_when_it_falls_silent_and_when_it_answers_again() {
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).without_time().finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let source = Source::new("the ledger");
+            for has_answered in [true, false, false, false, true, true] {
+                source.note(has_answered, Duration::from_millis(270));
+            }
+        });
+        let text = String::from_utf8(page.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let [silent, again] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(silent.contains("WARN") && silent.contains("the ledger gave no answer"), "{text}");
+        assert!(silent.contains("270ms"), "{text}");
+        assert!(again.contains("INFO") && again.contains("the ledger answers again"), "{text}");
+    }
+}

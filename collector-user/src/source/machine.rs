@@ -1,4 +1,4 @@
-//! [machine] How big the host is: `/sys/devices/system/cpu/online`, `/proc/meminfo`.
+//! Collector `machine`: How big the host is: `/sys/devices/system/cpu/online`, `/proc/meminfo`.
 //!
 //! Owns the reading of these two files.
 

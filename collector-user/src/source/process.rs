@@ -1,4 +1,4 @@
-//! [process] What `/proc` tells of the processes in a container's cgroups.
+//! Collector `process`: What `/proc` tells of the processes in a container's cgroups.
 //!
 //! Owns the way from a list of processes to their values, and which kind of loss a process
 //! is that could not be read. In the log, files of processes are named by their place below

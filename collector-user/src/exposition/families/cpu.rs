@@ -1,4 +1,4 @@
-//! [cpu] CPU usage of containers, cgroups and the host, and of containers that are
+//! Collector `cpu`: CPU usage of containers, cgroups and the host, and of containers that are
 //! gone.
 
 use prometheus::proto::MetricType;

@@ -1,4 +1,4 @@
-//! [docker] How the source of the containers' names fares; and, with whoever tells of
+//! Collector `docker`: How the source of the containers' names fares; and, with whoever tells of
 //! containers at all, their life.
 
 use prometheus::proto::MetricType;

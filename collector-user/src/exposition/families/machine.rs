@@ -1,4 +1,4 @@
-//! [machine] The host's size, under cAdvisor's names.
+//! Collector `machine`: The host's size, under cAdvisor's names.
 
 use prometheus::proto::MetricType;
 

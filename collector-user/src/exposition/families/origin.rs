@@ -1,4 +1,4 @@
-//! [process] The gauges of the `node_exporter` collector that this daemon replaces: CPU and
+//! Collector `process`: The gauges of the `node_exporter` collector that this daemon replaces: CPU and
 //! memory of each process of a container, and the container's network.
 //!
 //! Owns their labels (`id` is the container's id here, not its cgroup's path), and that no

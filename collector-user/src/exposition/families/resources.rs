@@ -1,4 +1,4 @@
-//! [cgroup] What the controllers' files tell, under cAdvisor's names.
+//! Collector `cgroup`: What the controllers' files tell, under cAdvisor's names.
 //!
 //! Owns cAdvisor's units and its habit that a limit of 0 is none. A value that is not told
 //! has no sample.

@@ -1,4 +1,4 @@
-//! [cgroup] What the controllers' files tell of a cgroup.
+//! Collector `cgroup`: What the controllers' files tell of a cgroup.
 //!
 //! Owns the way through a cgroup's directories. Must not know what is done with the
 //! values.
