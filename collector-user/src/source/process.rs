@@ -247,7 +247,7 @@ fn read_process(
     }
     if let Some(status) = read_file(&directory, pid, "status", buffer, losses)? {
         let (mut memory, mut malformed) = values::memory(status);
-        if values::is_headless(status) {
+        if memory == Memory::default() && values::is_headless(status) {
             match live_thread(&directory, pid, buffer) {
                 Ok((thread, its_memory, its_malformed)) => {
                     directory = thread;

@@ -49,20 +49,26 @@ fn parse(stat: &[u8]) -> Option<Stat> {
 /// the start of lines, and nobody can make lines of his own: in `Name` the kernel escapes
 /// newlines. Absent ones are no loss: a zombie and a kernel thread have none.
 pub(super) fn memory(status: &[u8]) -> (Memory, u64) {
-    // `Name` may be no UTF-8; nothing else is lost by that.
-    let status = String::from_utf8_lossy(status);
+    const KEYS: [&[u8]; 3] = [b"VmSize:", b"VmRSS:", b"RssFile:"];
+    let mut values = [None; KEYS.len()];
     let mut malformed = 0;
-    let mut value = |key| {
-        let kilobytes = text::field(&status, key).map(text::kilobytes_of)?;
-        malformed += u64::from(kilobytes.is_none());
-        kilobytes
-    };
-    let memory = Memory {
-        vmsize_kb: value("VmSize"),
-        vmrss_kb: value("VmRSS"),
-        rssfile_kb: value("RssFile"),
-    };
-    (memory, malformed)
+    // In one pass: there are some sixty lines, and one process after another to be read.
+    for line in status.split(|byte| *byte == b'\n').filter(|line| b"VR".contains(&first(line))) {
+        for (key, value) in KEYS.iter().zip(&mut values) {
+            if let Some(rest) = line.strip_prefix(*key).filter(|_| value.is_none()) {
+                let kilobytes = str::from_utf8(rest).ok().and_then(text::kilobytes_of);
+                malformed += u64::from(kilobytes.is_none());
+                *value = Some(kilobytes);
+            }
+        }
+    }
+    let [vmsize_kb, vmrss_kb, rssfile_kb] = values.map(Option::flatten);
+    (Memory { vmsize_kb, vmrss_kb, rssfile_kb }, malformed)
+}
+
+/// The first byte of a line, 0 if it has none.
+fn first(line: &[u8]) -> u8 {
+    line.first().copied().unwrap_or_default()
 }
 
 /// Whether `status` is of a process whose first thread has ended and which lives on in

@@ -153,7 +153,9 @@ fn parts(daemon: &Daemon, scrapes: u32) -> Vec<(&'static str, f64)> {
         };
         Figures::new(answers.iter().map(of).collect()).median()
     };
-    ALL.into_iter().map(|collector| (collector, median_ms(collector))).collect()
+    // There is no engine here, and so no list of one that could have taken time.
+    let asked = ALL.into_iter().filter(|collector| *collector != "docker");
+    asked.map(|collector| (collector, median_ms(collector))).collect()
 }
 
 fn row(host: &Host, scrapes: u32) -> anyhow::Result<Row> {
