@@ -19,7 +19,17 @@ pub fn ticks(pid: u32) -> Option<[f64; 4]> {
 
 /// A line of `/proc/PID/status` in kB; `None` if it isn't there.
 pub fn status_kb(pid: u32, key: &str) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    line_kb(&format!("/proc/{pid}/status"), key)
+}
+
+/// The same of a process whose first thread has ended: from one that lives.
+pub fn live_thread_kb(pid: u32, key: &str) -> Option<f64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    threads.flatten().find_map(|it| line_kb(&it.path().join("status").to_string_lossy(), key))
+}
+
+fn line_kb(file: &str, key: &str) -> Option<f64> {
+    let status = fs::read_to_string(file).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }

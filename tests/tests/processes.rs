@@ -18,7 +18,7 @@ use slicemeter_tests::{
     host::require_docker,
     metrics::Exposition,
     process::bound_command,
-    procfs::{status_kb, ticks},
+    procfs::{live_thread_kb, status_kb, ticks},
     scratch::Scratch,
     wait,
 };
@@ -103,7 +103,8 @@ fn top(docker: &Dockerd, name: &str) -> BTreeMap<u32, f64> {
 /// Compares a process' memory with `/proc`, at a moment at which it holds still.
 fn judge_memory(daemon: &Daemon, container: &Container, pid: u32) {
     let figures = wait::until("a moment at which memory holds still", SEEN_LIMIT, || {
-        let kernel = || MEMORY.map(|(_, key)| status_kb(pid, key));
+        let kernel =
+            || MEMORY.map(|(_, key)| status_kb(pid, key).or_else(|| live_thread_kb(pid, key)));
         let (before, scrape, after) = (kernel(), daemon.scrape(), kernel());
         let ours = MEMORY.map(|(kind, _)| {
             of(&scrape, &format!("node_container_memory_{kind}"), container, kind, pid)
@@ -157,6 +158,7 @@ fn each_process_is_told_once_with_the_kernels_figures() {
         judge_memory(&daemon, container, first);
     }
     assert_eq!(status_kb(headless, "VmRSS"), None, "a first thread that ended has no memory");
+    assert!(live_thread_kb(headless, "VmRSS").is_some(), "but the process has");
     judge_memory(&daemon, &nest, headless);
     judge_memory(&daemon, &nest, mover);
 

@@ -78,22 +78,26 @@ impl Kept {
 }
 
 impl KeptDirectory {
-    /// As [`Directory::record`]; the file stays open if there is room.
+    /// As [`Directory::record`]; the file stays open if there is room, and as long as it
+    /// can be read.
     pub(super) fn record<'b>(
         &mut self,
         name: &'static CStr,
         buffer: &'b mut Buffer,
     ) -> io::Result<&'b [u8]> {
-        if let Some(kept) = self.files.iter().find(|kept| kept.name == name) {
-            return kept.file.record(buffer);
+        if let Some(place) = self.files.iter().position(|kept| kept.name == name) {
+            let bytes = self.files[place].file.record(buffer);
+            if bytes.is_err() {
+                self.files.swap_remove(place);
+            }
+            return bytes;
         }
         let file = self.directory.file(name)?;
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            return file.record(buffer);
-        };
-        self.files.push(KeptFile { name, file, _room: permit });
-        let kept = self.files.last().ok_or(io::ErrorKind::NotFound)?;
-        kept.file.record(buffer)
+        let bytes = file.record(buffer)?;
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            self.files.push(KeptFile { name, file, _room: permit });
+        }
+        Ok(bytes)
     }
 
     /// As [`Directory::list`]; lists are not kept.
