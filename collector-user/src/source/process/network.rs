@@ -105,7 +105,7 @@ fn network(
     let traffic = match process.list(file, buffer).map_err(unread).and_then(interfaces) {
         Ok(interfaces) => {
             let others = interfaces.iter().filter(|(name, _)| *name != b"lo");
-            Some(others.fold(Traffic::default(), |sum, (_, traffic)| add(sum, *traffic)))
+            Some(others.fold(Traffic::default(), |sum, (_, traffic)| sum.plus(*traffic)))
         }
         Err(loss) if loss.reason() == Reason::Vanished => return Err(Untold { pid, file, loss }),
         Err(loss) => {
@@ -172,14 +172,14 @@ pub(super) fn physical_traffic(
         .map_err(Loss::of_permanent)
         .map_err(|loss| loss.count(process, format_args!("{}", classes.display()), losses))
         .ok()?;
-    let mut sum = None;
+    let mut sum: Option<Traffic> = None;
     for (name, traffic) in interfaces {
         let is_physical = is_physical(&directory, name).map_err(|error| {
             let (place, name) = (classes.display(), name.escape_ascii());
             Loss::from(error).count(process, format_args!("{place}/{name}"), losses);
         });
         if is_physical.ok()? {
-            sum = Some(add(sum.unwrap_or_default(), traffic));
+            sum = Some(sum.unwrap_or_default().plus(traffic));
         }
     }
     sum
@@ -217,15 +217,6 @@ fn interface(line: &[u8]) -> Option<(&[u8], Traffic)> {
         tx_packets: it.sent_packets,
     });
     traffic.filter(|_| !name.is_empty()).map(|it| (name, it))
-}
-
-fn add(one: Traffic, other: Traffic) -> Traffic {
-    Traffic {
-        rx_bytes: one.rx_bytes.saturating_add(other.rx_bytes),
-        rx_packets: one.rx_packets.saturating_add(other.rx_packets),
-        tx_bytes: one.tx_bytes.saturating_add(other.tx_bytes),
-        tx_packets: one.tx_packets.saturating_add(other.tx_packets),
-    }
 }
 
 #[cfg(test)]
