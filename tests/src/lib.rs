@@ -35,6 +35,8 @@ pub mod dockerd;
 pub mod foreground;
 pub mod host;
 pub mod metrics;
+pub mod netns;
+pub mod packets;
 pub mod process;
 pub mod prometheus;
 pub mod scratch;
