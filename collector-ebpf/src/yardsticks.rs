@@ -39,9 +39,15 @@ pub(crate) fn empty_received(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Of a packet that a socket sends or receives.
-#[cgroup_skb]
-pub(crate) fn empty_socket(_ctx: SkBuffContext) -> i32 {
+/// Of a packet that a socket sends.
+#[cgroup_skb(egress)]
+pub(crate) fn none_sends(_ctx: SkBuffContext) -> i32 {
+    1
+}
+
+/// Of a packet that a socket receives.
+#[cgroup_skb(ingress)]
+pub(crate) fn none_receives(_ctx: SkBuffContext) -> i32 {
     1
 }
 

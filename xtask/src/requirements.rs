@@ -54,14 +54,21 @@ pub(crate) const EBPF_TOOLCHAIN: Need = Need {
 
 /// What the real-kernel tests run beside the daemon: a private dockerd, without a
 /// network, with an image of busybox, and Prometheus with promtool.
-pub(crate) const KERNEL_TESTS: [Need; 3] = [
+pub(crate) const KERNEL_TESTS: [Need; 4] = [
     Need::of(&["docker.io"], &[Evidence::Program("dockerd"), Evidence::Program("docker")]),
     Need::of(&["prometheus"], &[Evidence::Program("prometheus"), Evidence::Program("promtool")]),
     Need::of(&["busybox-static"], &[Evidence::StaticProgram("busybox")]),
+    NETWORKS,
 ];
 
 /// For `perf bench`, by which `bench switch` measures a switch from outside.
 pub(crate) const PERF: Need = Need::of(&["linux-perf"], &[Evidence::Program("perf")]);
+
+/// For networks of our own: `bench packet`, and the real-kernel tests of packets.
+pub(crate) const NETWORKS: Need = Need::of(
+    &["iproute2", "util-linux"],
+    &[Evidence::Program("ip"), Evidence::Program("unshare"), Evidence::Program("nsenter")],
+);
 
 impl Need {
     const fn of(packages: &'static [&'static str], evidence: &'static [Evidence]) -> Self {

@@ -1,15 +1,18 @@
-//! The benches: what a switch costs, what a scrape costs.
+//! The benches: what a switch costs, what a packet costs, what a scrape costs.
 //!
 //! Every figure that the docs claim is printed by one of these, with the machine and
-//! the method beside it. Run as root: `cargo xtask bench switch`, `… bench scrape`.
+//! the method beside it. Run as root: `cargo xtask bench switch`, `… bench packet`,
+//! `… bench scrape`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a bench exists to print")]
 
 mod machine;
+mod packet;
 mod pong;
 mod scrape;
 mod stats;
 mod switch;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +33,13 @@ enum Bench {
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
     },
+    /// Nanoseconds per packet, beside an empty program; datagrams and a TCP stream with
+    /// and without the programs
+    Packet {
+        /// Rounds of each program, and pairs of runs with and without
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
     /// Time, CPU and memory of a scrape with 50 and with 500 containers
     Scrape {
         /// Scrapes of each kind
@@ -47,6 +57,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().bench {
         Bench::Switch { rounds } => switch::run(rounds),
+        Bench::Packet { rounds } => packet::run(rounds),
         Bench::Scrape { scrapes } => scrape::run(scrapes),
         Bench::Pong { cpu } => pong::answer(cpu),
     }
