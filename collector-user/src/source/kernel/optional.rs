@@ -88,6 +88,10 @@ pub(super) fn load_sockets(
     Ok(PacketCells { cells, cpus, slots })
 }
 
+/// A link always lets others attach beside it, and takes no flag that says so
+/// (`cgroup_bpf_link_attach` in kernel/bpf/cgroup.c); it goes with the process, besides.
+const BESIDE_OTHERS: CgroupAttachMode = CgroupAttachMode::Single;
+
 /// Attaches the socket programs to the root of the hierarchy: both, or neither. Others'
 /// programs there, and below, stay: all of them run.
 pub(super) fn attach_sockets(ebpf: &mut Ebpf, hierarchy: &Hierarchy) -> Result<(), LoadError> {
@@ -95,9 +99,8 @@ pub(super) fn attach_sockets(ebpf: &mut Ebpf, hierarchy: &Hierarchy) -> Result<(
         .map_err(|source| LoadError::CgroupRoot { path: hierarchy.mount.clone(), source })?;
     for (name, direction) in SOCKETS {
         let failed = |source| LoadError::Attach { program: name, source: Box::new(source) };
-        let attached = socket_program(ebpf, name)?
-            .attach(&root, direction, CgroupAttachMode::AllowMultiple)
-            .map_err(failed);
+        let attached =
+            socket_program(ebpf, name)?.attach(&root, direction, BESIDE_OTHERS).map_err(failed);
         if let Err(error) = attached {
             detach_sockets(ebpf);
             return Err(error);

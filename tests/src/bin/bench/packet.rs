@@ -155,7 +155,8 @@ fn attach_empty() -> anyhow::Result<Ebpf> {
             let program: &mut CgroupSkb = program.try_into()?;
             program.load()?;
             let root = std::fs::File::open(root)?;
-            program.attach(root, attach_type, CgroupAttachMode::AllowMultiple)?;
+            // A link is beside others' in any case.
+            program.attach(root, attach_type, CgroupAttachMode::Single)?;
         } else {
             let program: &mut BtfTracePoint = program.try_into()?;
             program.load(ours, &btf)?;
