@@ -30,7 +30,7 @@ use collector_ebpf::{
     cell,
     packets::{
         CachedInterface, InterfaceEvent, InterfaceEventKind, InterfaceKey, InterfaceSlot,
-        KIND_BYTES, NAME_BYTES, NET_OVERFLOW_SLOT, NetCpu, PacketCounters, interface_cache_entry,
+        KIND_BYTES, NAME_BYTES, NET_OVERFLOW_SLOT, NetCpu, PacketCounters, interface_cache_set,
         pack,
     },
 };
@@ -140,16 +140,22 @@ fn slot_of(state: &mut NetCpu<u64>, device: Device) -> u32 {
     let netns = net.identity();
     // SAFETY: user space writes this word, whole, while we hold the record.
     let epoch = unsafe { (&raw const state.epoch).read_volatile() };
-    let entry = interface_cache_entry(netns, ifindex);
-    let cached = state.cache[entry];
-    if netns == cached.netns && ifindex == cached.ifindex_and_slot as u32 && epoch == cached.epoch {
-        return (cached.ifindex_and_slot >> 32) as u32;
+    let set = interface_cache_set(netns, ifindex);
+    let [first, second] = state.cache[set];
+    let holds = |cached: CachedInterface<u64>| {
+        netns == cached.netns && ifindex == cached.ifindex_and_slot as u32 && epoch == cached.epoch
+    };
+    if holds(first) {
+        return (first.ifindex_and_slot >> 32) as u32;
+    }
+    if holds(second) {
+        return (second.ifindex_and_slot >> 32) as u32;
     }
     state.cache_misses += 1;
     let key = InterfaceKey { netns, ifindex: u64::from(ifindex) };
     let slot = look_up(state, device, net, &key);
-    let ifindex_and_slot = pack(ifindex, slot);
-    state.cache[entry] = CachedInterface { netns, ifindex_and_slot, epoch };
+    let found = CachedInterface { netns, ifindex_and_slot: pack(ifindex, slot), epoch };
+    state.cache[set] = [found, first];
     slot
 }
 

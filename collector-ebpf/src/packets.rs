@@ -33,9 +33,13 @@ pub const NAME_BYTES: usize = 16;
 /// (`openvswitch` and `vlan`, `veth`, `bridge`, `macvlan` fit); a longer one is cut.
 pub const KIND_BYTES: usize = 16;
 
-/// Entries of a CPU's cache of interfaces. A packet between two containers on a bridge
-/// crosses four interfaces on one CPU: room for a few such pairs, in six cache lines.
-pub const CACHED_INTERFACES: usize = 16;
+/// Sets of a CPU's cache of interfaces. A packet between two containers on a bridge
+/// crosses four interfaces on one CPU: room for several such pairs.
+pub const CACHE_SETS: usize = 16;
+
+/// Entries of a set. With one, two interfaces that share a set would evict each other at
+/// every packet, and one pair in sixteen does; with two it takes three.
+pub const CACHE_WAYS: usize = 2;
 
 /// Packets and their bytes, both ways. The sums of one slot on one CPU; each word is
 /// whole, but between two of them a packet may pass.
@@ -91,7 +95,7 @@ pub struct NetCpu<W> {
     /// Keeps the cache on a cache line's edge.
     pub reserved: [W; 3],
     /// Slots of the interfaces that packets crossed here lately.
-    pub cache: [CachedInterface<W>; CACHED_INTERFACES],
+    pub cache: [[CachedInterface<W>; CACHE_WAYS]; CACHE_SETS],
 }
 
 /// A look-up that need not be made again.
@@ -137,14 +141,14 @@ pub struct InterfaceEvent {
     pub link_kind: [u8; KIND_BYTES],
 }
 
-/// Entry of the cache of interfaces for a key.
+/// Set of the cache of interfaces for a key.
 ///
 /// Indices in one namespace are neighbours, so they need no spreading; `lo` is 1 in each
 /// namespace and a container's first interface often 2, so namespaces do.
 #[inline]
-pub const fn interface_cache_entry(netns: u64, ifindex: u32) -> usize {
+pub const fn interface_cache_set(netns: u64, ifindex: u32) -> usize {
     let spread = netns.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 60;
-    (spread as usize).wrapping_add(ifindex as usize) % CACHED_INTERFACES
+    (spread as usize).wrapping_add(ifindex as usize) % CACHE_SETS
 }
 
 /// [`CachedInterface::ifindex_and_slot`].
@@ -158,26 +162,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_in_a_namespace_never_share_an_entry_of_the_cache() {
+    fn neighbours_in_a_namespace_never_share_a_set_of_the_cache() {
         for netns in [1, 4_026_531_840, u64::MAX] {
             for first in [1, 2, 77, u32::MAX - 20] {
-                let mut used = [false; CACHED_INTERFACES];
-                (0..16).for_each(|n| used[interface_cache_entry(netns, first + n)] = true);
+                let mut used = [false; CACHE_SETS];
+                (0..16).for_each(|n| used[interface_cache_set(netns, first + n)] = true);
                 assert!(used.into_iter().all(|used| used));
             }
         }
     }
 
     #[test]
-    fn the_same_index_in_neighbouring_namespaces_rarely_shares_an_entry() {
+    fn the_same_index_in_neighbouring_namespaces_rarely_shares_a_set() {
         let mut entries = 0;
         let firsts = [1_u64, 4_097, 4_026_532_300, 4_026_533_111, 99_999];
         for first in firsts {
-            let mut used = [false; CACHED_INTERFACES];
-            (0..8).for_each(|n| used[interface_cache_entry(first + n, 2)] = true);
+            let mut used = [false; CACHE_SETS];
+            (0..8).for_each(|n| used[interface_cache_set(first + n, 2)] = true);
             entries += used.into_iter().filter(|&used| used).count();
         }
-        // Chance would have eight interfaces use 6.5 entries of sixteen, on average.
+        // Chance would have eight interfaces use 6.5 sets of sixteen, on average.
         assert!(entries >= 5 * firsts.len(), "{entries}");
     }
 
@@ -192,7 +196,7 @@ mod tests {
         assert_eq!(size_of::<PacketCounters<u64>>(), 4 * 8);
         assert_eq!(size_of::<InterfaceKey>(), 2 * 8);
         assert_eq!(size_of::<InterfaceSlot>(), 3 * 8);
-        assert_eq!(size_of::<NetCpu<u64>>(), (8 + 3 * CACHED_INTERFACES) * 8);
+        assert_eq!(size_of::<NetCpu<u64>>(), (8 + 3 * CACHE_WAYS * CACHE_SETS) * 8);
         assert_eq!(size_of::<InterfaceEvent>(), 64);
         assert_eq!(core::mem::offset_of!(NetCpu<u64>, cache) % 64, 0);
     }

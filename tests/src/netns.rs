@@ -55,10 +55,24 @@ impl Netns {
 
     /// Runs a command in it; panics if it fails.
     pub fn run(&self, command: &[&str]) {
-        let net = format!("--net={}", self.path());
-        let output = Command::new("nsenter").arg(net).args(command).output().expect("nsenter");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {said}");
+        self.attempt(command).unwrap_or_else(|said| panic!("{command:?}: {said}"));
+    }
+
+    /// Runs a command in it.
+    ///
+    /// # Errors
+    /// It fails: with what it says on stderr.
+    pub fn attempt(&self, command: &[&str]) -> Result<(), String> {
+        let output = self.command(command).output().expect("nsenter (util-linux)");
+        let said = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.success() { Ok(()) } else { Err(said()) }
+    }
+
+    /// A command in it, to be started by the caller.
+    pub fn command(&self, command: &[&str]) -> Command {
+        let mut nsenter = bound_command("KILL", "nsenter");
+        nsenter.arg(format!("--net={}", self.path())).args(command);
+        nsenter
     }
 
     /// Starts a thread in it: the sockets that it makes are the namespace's.

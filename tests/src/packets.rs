@@ -1,7 +1,7 @@
 //! The daemon's programs that account packets, loaded by ourselves: what they count, by
 //! interface.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, thread::sleep, time::Duration};
 
 use slicemeter::{
     model::processes::Traffic,
@@ -14,6 +14,9 @@ use slicemeter::{
     },
 };
 use tokio::runtime::Runtime;
+
+/// Between the last look at an interface and its slot's end.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// An interface that was told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,24 @@ impl Packets {
             }
         }
         &self.interfaces
+    }
+
+    /// Gives up an interface: its slot is free, and its next packet is the first again.
+    pub fn forget(&mut self, id: InterfaceId) {
+        let interface = self.interfaces.remove(&id).expect("it was told of");
+        self.network().forget(id).expect("it is known");
+        // A program that had looked it up may be on its way: for less than this.
+        sleep(GRACE);
+        if let Some(slot) = interface.slot {
+            self.network().free(slot).expect("room for it");
+        }
+    }
+
+    /// Tries to give an interface that shares the overflow slot its own.
+    pub fn promote(&mut self, id: InterfaceId) -> Option<u32> {
+        let slot = self.network().promote(id).expect("it is known");
+        self.interfaces.get_mut(&id).expect("it was told of").slot = slot;
+        slot
     }
 
     /// An interface by its namespace and name.
