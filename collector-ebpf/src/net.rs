@@ -104,8 +104,10 @@ pub(crate) fn received(ctx: &BtfTracePointContext) {
 unsafe fn pulled(skb: *const u8) -> u64 {
     // SAFETY: the caller's promise.
     let mac_header: u16 = unsafe { field(skb, &SKB_MAC_HEADER) };
-    // SAFETY: as above; the addresses are numbers to us.
-    let (data, head): (u64, u64) = unsafe { (field(skb, &SKB_DATA), field(skb, &SKB_HEAD)) };
+    // SAFETY: as above; addresses are numbers to us.
+    let data: u64 = unsafe { field(skb, &SKB_DATA) };
+    // SAFETY: as above.
+    let head: u64 = unsafe { field(skb, &SKB_HEAD) };
     if mac_header == NO_MAC_HEADER {
         return 0;
     }
@@ -224,14 +226,12 @@ fn first_seen(
         }
     }
     // Another CPU may have been faster; else the map is full.
-    match INTERFACES.get_ptr(key) {
+    if let Some(known) = INTERFACES.get_ptr(key) {
         // SAFETY: a value of the map, copied at once.
-        Some(known) => unsafe { (*known).slot as u32 },
-        None => {
-            state.interfaces_exhausted += 1;
-            NET_OVERFLOW_SLOT
-        }
+        return unsafe { (*known).slot as u32 };
     }
+    state.interfaces_exhausted += 1;
+    NET_OVERFLOW_SLOT
 }
 
 impl Device {

@@ -10,12 +10,14 @@
 //! So counters are added to atomically, and no look-up is cached: an entry of three words
 //! could be half one's and half another's.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{bpf_get_smp_processor_id, generated::bpf_skb_cgroup_id},
     programs::SkBuffContext,
 };
-use collector_ebpf::{OVERFLOW_SLOT, UNATTRIBUTED_SLOT, cell};
+use collector_ebpf::{OVERFLOW_SLOT, UNATTRIBUTED_SLOT, cell, packets::PacketCounters};
 
 use crate::{
     layout::SLOTS,
@@ -55,20 +57,18 @@ pub(crate) fn count(ctx: &SkBuffContext, direction: Direction) -> i32 {
         return PASS;
     };
     let bytes = u64::from(ctx.len());
-    // SAFETY: the map's own memory, which is only ever added to atomically (user space
-    // zeroes cells of slots that nobody owns).
-    unsafe {
-        match direction {
-            Direction::Received => {
-                add(&raw mut (*counters).rx_bytes, bytes);
-                add(&raw mut (*counters).rx_packets, 1);
-            }
-            Direction::Sent => {
-                add(&raw mut (*counters).tx_bytes, bytes);
-                add(&raw mut (*counters).tx_packets, 1);
-            }
-        }
-    }
+    // SAFETY: the map's own memory, a word for each cell. It is only ever added to atomically
+    // (and user space zeroes cells of slots that nobody owns).
+    let counters = unsafe { &*counters.cast::<PacketCounters<UnsafeCell<u64>>>() };
+    let PacketCounters { rx_bytes, rx_packets, tx_bytes, tx_packets } = counters;
+    let (total_bytes, packets) = match direction {
+        Direction::Received => (rx_bytes.get(), rx_packets.get()),
+        Direction::Sent => (tx_bytes.get(), tx_packets.get()),
+    };
+    // SAFETY: words of a map's value.
+    unsafe { add(total_bytes, bytes) };
+    // SAFETY: as above.
+    unsafe { add(packets, 1) };
     PASS
 }
 
@@ -82,13 +82,12 @@ unsafe fn add(word: *mut u64, addend: u64) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: the caller's promise.
     unsafe {
-        use core::intrinsics::{AtomicOrdering, atomic_xadd};
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, addend);
-    }
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
+            word, addend,
+        )
+    };
     #[cfg(not(target_arch = "bpf"))]
     // SAFETY: as above.
-    unsafe {
-        use core::sync::atomic::{AtomicU64, Ordering};
-        AtomicU64::from_ptr(word).fetch_add(addend, Ordering::Relaxed);
-    }
+    unsafe { core::sync::atomic::AtomicU64::from_ptr(word) }
+        .fetch_add(addend, core::sync::atomic::Ordering::Relaxed);
 }

@@ -8,7 +8,7 @@ use std::{error::Error, fs::File, io, os::fd::AsRawFd, path::PathBuf};
 use aya::{
     Btf as AyaBtf, Ebpf,
     maps::{HashMap, MapData, Queue, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
 };
 use collector_ebpf::packets::{FIRST_NET_SLOT, MAX_NET_SLOTS};
 
@@ -121,7 +121,7 @@ fn detach_sockets(ebpf: &mut Ebpf) {
 pub(super) fn unload_network(ebpf: &mut Ebpf) {
     for name in NETWORK {
         // One that is not loaded has no link either.
-        let _ = program(ebpf, name).map(|program| program.unload());
+        let _ = program(ebpf, name).map(BtfTracePoint::unload);
     }
 }
 

@@ -35,8 +35,10 @@ const DATAGRAMS: u32 = 200_000;
 /// Datagrams before a round, for caches and branch predictors.
 const WARM_UP: u32 = 5_000;
 
-/// Bytes of a stream: some tenths of a second.
-const STREAM_BYTES: u64 = 1 << 30;
+/// Bytes of a stream: half a second; and before it, as programs have just been loaded or
+/// freed.
+const STREAM_BYTES: u64 = 2 << 30;
+const STREAM_WARM_UP_BYTES: u64 = 256 << 20;
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 2);
@@ -45,9 +47,18 @@ const BETWEEN: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 251, 0, 1), Ipv4Addr::new(10, 
 /// What looks at each packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Programs {
-    Empty,
-    Ours,
+    /// Empty ones, where ours are by interface, and by socket if need be.
+    Empty { sockets: bool },
+    /// Ours likewise.
+    Ours { sockets: bool },
 }
+
+/// What is compared with no program at all.
+const SIDES: [(&str, Programs); 3] = [
+    ("empty programs", Programs::Empty { sockets: false }),
+    ("by interface", Programs::Ours { sockets: false }),
+    ("by socket, too", Programs::Ours { sockets: true }),
+];
 
 /// A hook, what is attached there, and what it is called here.
 struct Hook {
@@ -130,27 +141,30 @@ impl Wire {
 /// The programs of one side, attached until it is dropped.
 enum Attached {
     Empty { _ebpf: Ebpf },
-    Ours { _packets: Packets },
+    Ours { _packets: Box<Packets> },
 }
 
 impl Attached {
     fn new(programs: Programs) -> anyhow::Result<Self> {
         match programs {
-            Programs::Ours => {
-                let wanted = Wanted { network: true, sockets: true, net_slots: DEFAULT_NET_SLOTS };
-                Ok(Self::Ours { _packets: Packets::start(wanted) })
+            Programs::Ours { sockets } => {
+                let wanted = Wanted { network: true, sockets, net_slots: DEFAULT_NET_SLOTS };
+                Ok(Self::Ours { _packets: Box::new(Packets::start(wanted)) })
             }
-            Programs::Empty => Ok(Self::Empty { _ebpf: attach_empty()? }),
+            Programs::Empty { sockets } => Ok(Self::Empty { _ebpf: attach_empty(sockets)? }),
         }
     }
 }
 
-fn attach_empty() -> anyhow::Result<Ebpf> {
+fn attach_empty(sockets: bool) -> anyhow::Result<Ebpf> {
     let btf = Btf::from_sys_fs()?;
     let mut ebpf = Ebpf::load(YARDSTICKS)?;
     for Hook { empty, ours, attach_type, .. } in HOOKS {
         let program = ebpf.program_mut(empty).with_context(|| format!("no program {empty}"))?;
         if let Some(attach_type) = attach_type {
+            if !sockets {
+                continue;
+            }
             let root = mounts().unified.as_ref().context("no unified cgroup hierarchy")?;
             let program: &mut CgroupSkb = program.try_into()?;
             program.load()?;
@@ -170,8 +184,8 @@ fn table(rounds: u32, path: &str, wire: &Wire) -> anyhow::Result<()> {
     let mut sender = Datagrams::start(&wire.near, (&wire.far, FAR))?;
     let mut figures = [const { (Vec::new(), Vec::new()) }; HOOKS.len()];
     for _ in 0..rounds {
-        let empty = round(Programs::Empty, &mut sender)?;
-        let ours = round(Programs::Ours, &mut sender)?;
+        let empty = round(Programs::Empty { sockets: true }, &mut sender)?;
+        let ours = round(Programs::Ours { sockets: true }, &mut sender)?;
         for (index, (all, over)) in figures.iter_mut().enumerate() {
             all.push(ours[index]);
             over.push(ours[index] - empty[index]);
@@ -210,7 +224,10 @@ fn totals(programs: Programs) -> anyhow::Result<[(u64, u64); HOOKS.len()]> {
     let mine = Objects::of_process(process::id()).programs;
     let mut totals = [(0, 0); HOOKS.len()];
     for (hook, total) in HOOKS.iter().zip(&mut totals) {
-        let name = if programs == Programs::Ours { hook.ours } else { hook.empty };
+        let name = match programs {
+            Programs::Ours { .. } => hook.ours,
+            Programs::Empty { .. } => hook.empty,
+        };
         // The kernel cuts names at 15 bytes.
         let cut = &name.as_bytes()[..name.len().min(15)];
         let info = loaded_programs()
@@ -228,14 +245,11 @@ fn datagrams(pairs: u32, wire: &Wire) -> anyhow::Result<()> {
     println!("From outside: {DATAGRAMS} datagrams as fast as one thread can, {pairs} pairs:\n");
     println!("| | without, ns each | with, ns each | ratio | spread of the ratio |");
     println!("| --- | ---: | ---: | ---: | --- |");
-    let by_interface = Wanted { network: true, sockets: false, net_slots: DEFAULT_NET_SLOTS };
-    let both = Wanted { sockets: true, ..by_interface };
-    for (what, wanted) in [("by interface", by_interface), ("by socket, too", both)] {
-        let run = |sender: &mut Datagrams| {
+    for (what, programs) in SIDES {
+        let pairs = in_pairs(pairs, programs, || {
             sender.send(WARM_UP)?;
             Ok(sender.send(DATAGRAMS)?.as_nanos() as f64 / f64::from(DATAGRAMS))
-        };
-        let pairs = in_pairs(pairs, wanted, || run(&mut sender))?;
+        })?;
         row(what, &pairs, 1.0, 0);
     }
     println!();
@@ -248,14 +262,11 @@ fn stream(pairs: u32, wire: &Wire) -> anyhow::Result<()> {
     println!("A TCP stream over the cable, {} MiB a run, {pairs} pairs:\n", STREAM_BYTES >> 20);
     println!("| | without, Gbit/s | with, Gbit/s | ratio | spread of the ratio |");
     println!("| --- | ---: | ---: | ---: | --- |");
-    let by_interface = Wanted { network: true, sockets: false, net_slots: DEFAULT_NET_SLOTS };
-    let both = Wanted { sockets: true, ..by_interface };
-    stream.send(STREAM_BYTES)?;
-    for (what, wanted) in [("by interface", by_interface), ("by socket, too", both)] {
-        let run = |stream: &mut Stream| {
+    for (what, programs) in SIDES {
+        let pairs = in_pairs(pairs, programs, || {
+            stream.send(STREAM_WARM_UP_BYTES)?;
             Ok(STREAM_BYTES as f64 * 8.0 / stream.send(STREAM_BYTES)?.as_secs_f64())
-        };
-        let pairs = in_pairs(pairs, wanted, || run(&mut stream))?;
+        })?;
         row(what, &pairs, 1e9, 2);
     }
     println!();
@@ -266,23 +277,18 @@ fn stream(pairs: u32, wire: &Wire) -> anyhow::Result<()> {
 /// changes with time does so for both.
 fn in_pairs(
     pairs: u32,
-    wanted: Wanted,
+    programs: Programs,
     mut run: impl FnMut() -> anyhow::Result<f64>,
 ) -> anyhow::Result<Vec<(f64, f64)>> {
     let mut figures = Vec::new();
     for pair in 0..pairs {
-        let with_first = pair % 2 == 1;
-        let with = |run: &mut dyn FnMut() -> anyhow::Result<f64>| {
-            let _packets = Packets::start(wanted);
+        let mut figure = |attached: bool| {
+            let _attached = attached.then(|| Attached::new(programs)).transpose()?;
             run()
         };
-        let early = if with_first { Some(with(&mut run)?) } else { None };
-        let without = run()?;
-        let with = match early {
-            Some(figure) => figure,
-            None => with(&mut run)?,
-        };
-        figures.push((without, with));
+        let with_first = pair % 2 == 1;
+        let (early, late) = (figure(with_first)?, figure(!with_first)?);
+        figures.push(if with_first { (late, early) } else { (early, late) });
     }
     Ok(figures)
 }
