@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn index_and_slot_are_packed_apart() {
-        assert_eq!(pack(7, 3) as u32, 7);
+        assert_eq!(pack(7, 3) & u64::from(u32::MAX), 7);
         assert_eq!(pack(u32::MAX, 3) >> 32, 3);
     }
 
