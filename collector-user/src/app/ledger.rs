@@ -154,8 +154,8 @@ impl Ledger {
     fn hear(&mut self, update: DockerUpdate) {
         match &update {
             DockerUpdate::Down(reason) => tracing::warn!(%reason, "container names are missing"),
-            DockerUpdate::Listed(list) => {
-                tracing::debug!(containers = list.len(), "Docker listed its containers");
+            DockerUpdate::Listed { containers, took_ns: _ } => {
+                tracing::debug!(containers = containers.len(), "Docker listed its containers");
             }
             DockerUpdate::Seen(..) | DockerUpdate::Removed(_) | DockerUpdate::Lost(_) => {}
         }

@@ -113,6 +113,9 @@ pub struct Limits {
     /// How long the ledger may take for a snapshot: hundreds of times what it needs,
     /// and half of Prometheus' scrape time-out of 10 s, so that the reason is seen.
     pub snapshot: Duration,
+    /// How long a scrape may take whose client does not say how long it will wait: half
+    /// of what Prometheus waits by default, and a hundred times what reading files takes.
+    pub scrape: Duration,
     /// How long a client may take for an answer: Prometheus itself gives up after
     /// 10 s by default.
     pub response: Duration,
@@ -129,6 +132,7 @@ impl Default for Limits {
             connections: 128,
             request: Duration::from_secs(20),
             snapshot: Duration::from_secs(5),
+            scrape: Duration::from_secs(5),
             response: Duration::from_secs(10),
             write_stall: Duration::from_secs(5),
             drain: Duration::from_secs(5),

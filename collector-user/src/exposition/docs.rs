@@ -11,7 +11,10 @@ use super::{
     connection::HEAD_BYTES,
     families::{Family, Stability, all},
 };
-use crate::model::container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, TEXT_LIMIT_BYTES};
+use crate::model::{
+    collectors::Collector,
+    container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, TEXT_LIMIT_BYTES},
+};
 
 const BEGIN: &str =
     "<!-- begin: generated from the code; UPDATE_GOLDEN=1 cargo test -p slicemeter -->";
@@ -42,12 +45,14 @@ fn tables() -> String {
     let mut text = String::new();
     for (prefix, title) in [
         ("container_", "Containers, cgroups and the host"),
-        ("slicemeter_", "The ledger and the web server"),
+        ("node_container_", "Containers' processes and networks"),
+        ("machine_", "The host's size"),
+        ("slicemeter_", "The ledger, the collectors and the web server"),
         ("process_", "The daemon itself"),
     ] {
         let _ = writeln!(text, "\n### {title}\n");
-        text.push_str("| name | type | labels | meaning | source | name is |\n");
-        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        text.push_str("| name | type | labels | meaning | source | collector | name is |\n");
+        text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
         for family in all().into_iter().filter(|it| it.name.starts_with(prefix)) {
             row(&mut text, family);
         }
@@ -66,15 +71,17 @@ fn row(text: &mut String, family: &Family) {
     let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
     let stability = match family.stability {
         Stability::DropIn => "cAdvisor's",
+        Stability::NodeCollector => "the node_exporter collector's",
         Stability::Stable => "ours",
     };
     let _ = writeln!(
         text,
-        "| `{}` | {kind} | {} | {} | {} | {stability} |",
+        "| `{}` | {kind} | {} | {} | {} | {} | {stability} |",
         family.name,
         labels.join(", "),
         family.help,
         family.source,
+        family.collector.map_or("", Collector::name),
     );
 }
 
@@ -102,12 +109,13 @@ fn every_family_is_in_a_table() {
 fn the_limits_in_the_prose_are_the_codes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let prose = std::fs::read_to_string(path).expect("docs/metrics.md exists").replace('\n', " ");
-    let Limits { connections, request, snapshot, response, write_stall, drain: _ } =
+    let Limits { connections, request, snapshot, scrape, response, write_stall, drain: _ } =
         Limits::default();
     for sentence in [
         format!("more than {connections} connections at once"),
         format!("no whole request within {request:?}"),
         format!("no snapshot within {snapshot:?}"),
+        format!("the time of a scrape is {scrape:?}"),
         format!("read nothing for {write_stall:?}, or took more than {response:?} for"),
         format!("a head of more than {} KiB", HEAD_BYTES / 1024),
         format!("at most {LABELS_LIMIT} of them, the first by name"),

@@ -3,27 +3,37 @@
 //! Owns names, types, HELP texts, labels and units: one [`Family`] in a table is the
 //! only source for the code, for HELP and for `docs/metrics.md`. Integers become
 //! seconds here and nowhere else. It does no I/O and reads no clock: everything it
-//! shows has been handed in with a [`Scrape`].
+//! shows has been handed in with a [`Scrape`]. How that becomes text, and in which
+//! format, is [`Rendering`]'s business.
 
+mod collectors;
 mod cpu;
 mod docker;
 mod itself;
 mod labels;
+mod machine;
+mod openmetrics;
+mod origin;
 mod process;
+mod rendering;
+mod resources;
 
 use std::sync::Arc;
 
 use collector_ebpf::{BUCKETS, bucket_edge_ns};
-use prometheus::{
-    Encoder, TextEncoder,
-    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
-};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricType};
 
-use self::labels::{pair, subjects};
+pub use self::rendering::Rendering;
+use self::{
+    labels::{Subject, pair, subjects},
+    origin::Origin,
+};
 use super::{build::BuildInfo, process::ProcessUsage, web_stats::WebCounts};
 use crate::model::{
     collectors::{Collector, Collectors},
+    processes::Process,
     readings::Readings,
+    resources::Resources,
     snapshot::Snapshot,
     usage::{Log2Histogram, Usage},
 };
@@ -33,6 +43,9 @@ use crate::model::{
 pub enum Stability {
     /// cAdvisor's name, labels and meaning: kept as long as dashboards query it.
     DropIn,
+    /// Name, labels and unit of the `node_exporter` collector that this daemon replaces: kept
+    /// for those who query it.
+    NodeCollector,
     /// Slicemeter's own; renamed or removed only in a major version.
     Stable,
 }
@@ -53,12 +66,38 @@ pub struct Family {
     pub source: &'static str,
     /// What its name may be relied upon for.
     pub stability: Stability,
-    samples: fn(&Scrape) -> Vec<Metric>,
+    samples: Samples,
+}
+
+/// How a family's samples follow from a scrape. But for the first, the labels of a sample
+/// are lent to it while it is turned into text: with copies of them for every line, a
+/// scrape of 50 containers takes 5.0 ms instead of 3.1 (measured, 6,000 lines).
+#[derive(Clone, Copy)]
+enum Samples {
+    /// Made for it alone.
+    Own(fn(&Scrape) -> Vec<Metric>),
+    /// One for each account that has a value.
+    Accounts(fn(&Snapshot, &Subject) -> Option<f64>),
+    /// One for each account that has a histogram.
+    Histograms(for<'a> fn(&'a Snapshot, &Subject) -> Option<&'a Log2Histogram>),
+    /// One for each account of which files tell the value.
+    Resources(fn(&Resources) -> Option<f64>),
+    /// One for each process of a container that has a value, of that `type`.
+    Processes(&'static str, fn(&Process) -> Option<u64>),
 }
 
 /// Every family there is, by name.
 pub fn all() -> Vec<&'static Family> {
-    let tables = [cpu::FAMILIES, docker::FAMILIES, process::FAMILIES, itself::FAMILIES];
+    let tables = [
+        collectors::FAMILIES,
+        cpu::FAMILIES,
+        docker::FAMILIES,
+        itself::FAMILIES,
+        machine::FAMILIES,
+        origin::FAMILIES,
+        process::FAMILIES,
+        resources::FAMILIES,
+    ];
     let mut families: Vec<_> = tables.into_iter().flatten().collect();
     families.sort_by_key(|family| family.name);
     families
@@ -68,6 +107,8 @@ pub fn all() -> Vec<&'static Family> {
 pub struct Parts {
     /// The accounts.
     pub snapshot: Arc<Snapshot>,
+    /// How long they took to come, in ns.
+    pub snapshot_ns: u64,
     /// What files told.
     pub readings: Readings,
     /// Collectors to show.
@@ -83,115 +124,26 @@ pub struct Parts {
 /// Everything that one scrape shows, and nothing that changes while it is shown.
 pub struct Scrape {
     parts: Parts,
-    /// Host, containers and cgroups with their labels, by path: made once, because
-    /// every family of the accounts needs them.
-    subjects: Vec<labels::Subject>,
+    /// Host, containers and cgroups with their labels and what files tell of them, by
+    /// path: looked up once, because dozens of families need them.
+    subjects: Vec<Subject>,
+    origin: Origin,
 }
 
 impl Scrape {
     /// Takes the parts, all of the same moment.
-    pub fn new(parts: Parts) -> Self {
-        let subjects = subjects(&parts.snapshot);
-        Self { parts, subjects }
+    pub fn new(mut parts: Parts) -> Self {
+        let subjects = subjects(&parts.snapshot, &mut parts.readings.resources);
+        let origin = if parts.collectors.contains(Collector::Process) {
+            Origin::new(&parts.snapshot, &mut parts.readings)
+        } else {
+            Origin::default()
+        };
+        Self { parts, subjects, origin }
     }
 
-    /// The families as Prometheus' data model has them, by name; those without a
-    /// sample are left out.
-    pub fn families(&self) -> Vec<MetricFamily> {
-        all().into_iter().filter_map(|family| family.build(self)).collect()
-    }
-}
-
-impl Family {
-    /// This family's samples, or nothing when it has none (the text format knows no
-    /// family without samples).
-    fn build(&self, scrape: &Scrape) -> Option<MetricFamily> {
-        let is_wanted = |collector| scrape.parts.collectors.contains(collector);
-        if !self.collector.is_none_or(is_wanted) {
-            return None;
-        }
-        let samples = (self.samples)(scrape);
-        if samples.is_empty() {
-            return None;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(samples);
-        Some(family)
-    }
-}
-
-/// Series that are turned into text at once. A histogram's is some 5 KB, so that a
-/// piece stays within the CPU's caches and an answer of megabytes never is in memory.
-const SERIES_PER_PIECE: usize = 32;
-
-/// Renders a scrape piece by piece, each ending with a whole line.
-pub struct Rendering {
-    scrape: Scrape,
-    rest: std::vec::IntoIter<&'static Family>,
-    /// What is left of the family begun.
-    begun: Option<Begun>,
-    /// Room for the next piece: as much as the biggest one before took.
-    piece_bytes: usize,
-}
-
-/// A family of which some series are still to come.
-struct Begun {
-    family: MetricFamily,
-    series: std::vec::IntoIter<Metric>,
-    is_headed: bool,
-}
-
-impl Rendering {
-    /// Starts at the first family.
-    pub fn new(scrape: Scrape) -> Self {
-        Self { scrape, rest: all().into_iter(), begun: None, piece_bytes: 0 }
-    }
-
-    /// The family begun, or else the next one that has samples.
-    fn family(&mut self) -> Option<Begun> {
-        self.begun.take().or_else(|| {
-            let mut family = self.rest.find_map(|family| family.build(&self.scrape))?;
-            let series = family.take_metric().into_iter();
-            Some(Begun { family, series, is_headed: false })
-        })
-    }
-}
-
-impl Iterator for Rendering {
-    /// Text. An error means a family without name or samples: a bug here, and the
-    /// answer must end there rather than look whole.
-    type Item = prometheus::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut begun = self.family()?;
-        let mut text = Vec::with_capacity(self.piece_bytes);
-        let outcome = begun.encode(&mut text);
-        self.piece_bytes = self.piece_bytes.max(text.len());
-        if begun.series.len() > 0 {
-            self.begun = Some(begun);
-        }
-        Some(outcome.map(|()| text))
-    }
-}
-
-impl Begun {
-    /// Appends the next series, after HELP and TYPE if they are the first.
-    fn encode(&mut self, text: &mut Vec<u8>) -> prometheus::Result<()> {
-        let Self { family, series, is_headed } = self;
-        family.set_metric(series.take(SERIES_PER_PIECE).collect());
-        TextEncoder::new().encode(std::slice::from_ref(family), text)?;
-        if *is_headed {
-            // Without a HELP text the encoder writes none, but it always writes TYPE,
-            // and that may appear only once: it is the first line.
-            let header_bytes = text.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            text.drain(..header_bytes);
-        }
-        family.set_help(String::new());
-        *is_headed = true;
-        Ok(())
+    fn shows(&self, family: &Family) -> bool {
+        family.collector.is_none_or(|collector| self.parts.collectors.contains(collector))
     }
 }
 
@@ -206,23 +158,30 @@ fn epoch_seconds(ms: u64) -> f64 {
 }
 
 fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
+    number(MetricType::COUNTER, labels, value)
 }
 
 fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
+    number(MetricType::GAUGE, labels, value)
+}
+
+/// A sample of a counter or a gauge.
+fn number(kind: MetricType, labels: Vec<LabelPair>, value: f64) -> Metric {
     let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
     metric
 }
 
 /// Cumulative, as the format wants it; the encoder adds the bucket of +Inf.
-fn histogram(labels: Vec<LabelPair>, durations: &Log2Histogram) -> Metric {
+fn histogram(durations: &Log2Histogram) -> Histogram {
     let mut histogram = Histogram::default();
     let mut cumulative = 0;
     let finite = durations.buckets[..BUCKETS - 1].iter().enumerate();
@@ -239,9 +198,7 @@ fn histogram(labels: Vec<LabelPair>, durations: &Log2Histogram) -> Metric {
     );
     histogram.set_sample_count(durations.count());
     histogram.set_sample_sum(seconds(durations.sum_ns));
-    let mut metric = Metric::from_label(labels);
-    metric.set_histogram(histogram);
-    metric
+    histogram
 }
 
 /// A counter's samples told apart by one label: `(value of the label, reading)`.

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
 use futures_util::stream;
 use tokio::{
     sync::{Semaphore, oneshot, watch},
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
@@ -26,15 +26,19 @@ use super::{
     body::MeteredText,
     build::BuildInfo,
     config::{HEALTH_PATH, LANDING_PATH, READY_PATH, WebConfig},
+    deadline::Deadlines,
     families::{Parts, Rendering, Scrape},
+    format::Format,
     landing,
     process::ProcessReader,
+    query,
     web_stats::WebStats,
 };
-use crate::model::{collectors::Collectors, readings::Readings, snapshot::Snapshot};
-
-/// Prometheus' text format.
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::model::{
+    collectors::{Collector, Collectors},
+    readings::Readings,
+    snapshot::Snapshot,
+};
 
 /// Seconds after which a refused scrape may come again: one is served in milliseconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -66,7 +70,7 @@ impl Web {
 /// GET and HEAD on the paths below; gzip where the client takes it.
 pub(super) fn router(web: Arc<Web>) -> Router {
     let path = web.config.telemetry_path.as_str().to_owned();
-    let page = landing::page(&path, BuildInfo::THIS.version);
+    let page = landing::page(&path, BuildInfo::THIS.version, web.config.collectors);
     Router::new()
         .route(LANDING_PATH, get(async || Html(page)))
         .route(HEALTH_PATH, get(async || "alive\n"))
@@ -91,7 +95,20 @@ async fn ready(State(web): State<Arc<Web>>) -> Response {
     }
 }
 
-async fn metrics(State(web): State<Arc<Web>>) -> Response {
+async fn metrics(
+    State(web): State<Arc<Web>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let deadlines = Deadlines::of(&headers, &web.config.limits, Instant::now());
+    let wanted = query::selected(query.as_deref().unwrap_or_default(), web.config.collectors);
+    let collectors = match wanted {
+        Ok(collectors) => collectors,
+        Err(error) => {
+            web.stats.scrapes_bad_query.add();
+            return (StatusCode::BAD_REQUEST, format!("400: {error}\n")).into_response();
+        }
+    };
     let Ok(permit) = Arc::clone(&web.permits).try_acquire_owned() else {
         web.stats.scrapes_busy.add();
         let limit = web.config.max_requests;
@@ -99,53 +116,79 @@ async fn metrics(State(web): State<Arc<Web>>) -> Response {
             "503: {limit} scrapes are being served already (--web.max-requests)\n"
         ));
     };
-    let Some(snapshot) = snapshot(&web).await else {
-        web.stats.scrapes_unanswered.add();
-        let seconds = web.config.limits.snapshot.as_secs_f32();
-        return unavailable(format!(
+    let parts = match parts(&web, collectors, deadlines).await {
+        Ok(parts) => parts,
+        Err(refusal) => return refusal,
+    };
+    let format = Format::accepted(&headers);
+    let text = MeteredText::new(
+        Rendering::new(Scrape::new(parts), format),
+        web.config.limits.response,
+        Arc::clone(&web.stats),
+        permit,
+    );
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    (headers, Body::from_stream(stream::iter(text))).into_response()
+}
+
+/// Everything that a scrape shows, or the reason why there is no answer.
+async fn parts(web: &Web, collectors: Collectors, deadlines: Deadlines) -> Result<Parts, Response> {
+    let Deadlines { begun, .. } = deadlines;
+    let Some(snapshot) = snapshot(web, deadlines.snapshot).await else {
+        web.stats.scrapes_ledger_silent.add();
+        let seconds = (deadlines.snapshot - begun).as_secs_f32();
+        return Err(unavailable(format!(
             "503: the ledger gave no snapshot within {seconds} s; see the daemon's log\n"
+        )));
+    };
+    let snapshot_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let Some(readings) = readings(web, Arc::clone(&snapshot), collectors, deadlines).await else {
+        web.stats.scrapes_files_silent.add();
+        return Err(unavailable(
+            "503: whoever reads files did not answer in time; see the daemon's log\n".to_owned(),
         ));
     };
-    let collectors = web.config.collectors;
-    let Some(readings) = readings(&web, Arc::clone(&snapshot), collectors).await else {
-        web.stats.scrapes_unanswered.add();
-        return unavailable("503: nobody reads files now; see the daemon's log\n".to_owned());
-    };
     web.stats.scrapes.add();
-    let scrape = Scrape::new(Parts {
+    Ok(Parts {
         snapshot,
+        snapshot_ns,
         readings,
         collectors,
         web: web.stats.counts(),
         process: web.process.read(),
         build: BuildInfo::THIS,
-    });
-    let text = MeteredText::new(
-        Rendering::new(scrape),
-        web.config.limits.response,
-        Arc::clone(&web.stats),
-        permit,
-    );
-    ([(header::CONTENT_TYPE, TEXT_FORMAT)], Body::from_stream(stream::iter(text))).into_response()
+    })
 }
 
 /// A snapshot, unless the ledger is silent for too long or gone.
-async fn snapshot(web: &Web) -> Option<Arc<Snapshot>> {
+async fn snapshot(web: &Web, deadline: Instant) -> Option<Arc<Snapshot>> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
         web.questions.snapshots.send(reply).await.ok()?;
         answer.await.ok()
     };
-    timeout(web.config.limits.snapshot, asked).await.ok().flatten()
+    timeout_at(deadline, asked).await.ok().flatten()
 }
 
-/// What files tell by the deadline, unless their reader is gone.
-async fn readings(web: &Web, snapshot: Arc<Snapshot>, collectors: Collectors) -> Option<Readings> {
-    let deadline = Instant::now() + web.config.limits.snapshot;
+/// What files tell by the deadline, unless their reader is silent or gone. Nobody is asked
+/// when no file is wanted.
+async fn readings(
+    web: &Web,
+    snapshot: Arc<Snapshot>,
+    collectors: Collectors,
+    deadlines: Deadlines,
+) -> Option<Readings> {
+    if !collectors.iter().any(Collector::reads_files) {
+        return Some(Readings::default());
+    }
     let (reply, answer) = oneshot::channel();
+    let deadline = deadlines.readings;
     let request = ReadingsRequest { snapshot, collectors, deadline, reply };
-    web.questions.readings.send(request).await.ok()?;
-    answer.await.ok()
+    let asked = async {
+        web.questions.readings.send(request).await.ok()?;
+        answer.await.ok()
+    };
+    timeout_at(deadlines.silence, asked).await.ok().flatten()
 }
 
 fn unavailable(reason: String) -> Response {

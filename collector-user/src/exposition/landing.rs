@@ -2,11 +2,16 @@
 //!
 //! Owns the page and its escaping; it is made once, at start.
 
+use crate::model::collectors::Collectors;
+
 const TEMPLATE: &str = include_str!("landing.html");
 
-/// The page, with a link to the metrics at `path`.
-pub(super) fn page(path: &str, version: &str) -> String {
-    TEMPLATE.replace("{version}", &escaped(version)).replace("{path}", &escaped(path))
+/// The page, with a link to the metrics at `path`; it names the collectors that are on.
+pub(super) fn page(path: &str, version: &str, collectors: Collectors) -> String {
+    TEMPLATE
+        .replace("{version}", &escaped(version))
+        .replace("{collectors}", &collectors.to_string())
+        .replace("{path}", &escaped(path))
 }
 
 /// Text that HTML can't misread, in an element or in a quoted attribute.
@@ -30,15 +35,19 @@ mod tests {
 
     #[test]
     fn the_page_links_the_metrics_and_says_the_version() {
-        let page = page("/my/metrics", "1.2.3");
+        let page = page("/my/metrics", "1.2.3", Collectors::ALL);
         assert!(page.contains(r#"href="/my/metrics""#));
         assert!(page.contains("Version 1.2.3."));
-        assert!(!page.contains('{') || !page.contains("{path}"), "no placeholder is left");
+        assert!(page.contains("There are cgroup, cpu, docker, machine, process."));
+        assert!(
+            !page.contains("{path}") && !page.contains("{collectors}"),
+            "no placeholder is left"
+        );
     }
 
     #[test]
     fn nothing_breaks_out_of_the_markup() {
-        let page = page(r#""><script>'&"#, "<b>");
+        let page = page(r#""><script>'&"#, "<b>", Collectors::NONE);
         assert!(page.contains("&quot;&gt;&lt;script&gt;&#39;&amp;"));
         assert!(page.contains("&lt;b&gt;"));
         assert!(!page.contains("<script"));

@@ -8,12 +8,15 @@ mod body;
 mod build;
 mod config;
 mod connection;
+mod deadline;
 #[cfg(test)]
 mod docs;
 pub mod families;
+mod format;
 mod http;
 mod landing;
 pub mod process;
+mod query;
 pub mod web_stats;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ pub use self::{
     build::BuildInfo,
     config::{Limits, TelemetryPath, TelemetryPathError, WebConfig},
     connection::{Drained, serve},
+    format::Format,
 };
 use crate::model::{collectors::Collectors, readings::Readings, snapshot::Snapshot};
 

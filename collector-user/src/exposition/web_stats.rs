@@ -28,7 +28,9 @@ impl Tally {
 pub(super) struct WebStats {
     pub(super) scrapes: Tally,
     pub(super) scrapes_busy: Tally,
-    pub(super) scrapes_unanswered: Tally,
+    pub(super) scrapes_ledger_silent: Tally,
+    pub(super) scrapes_files_silent: Tally,
+    pub(super) scrapes_bad_query: Tally,
     pub(super) connections_open: Tally,
     pub(super) connections: Tally,
     pub(super) connections_refused: Tally,
@@ -47,7 +49,11 @@ pub struct WebCounts {
     /// Scrapes refused because as many as allowed were being served.
     pub scrapes_busy: u64,
     /// Scrapes refused because the ledger gave no snapshot in time.
-    pub scrapes_unanswered: u64,
+    pub scrapes_ledger_silent: u64,
+    /// Scrapes refused because the reader of files did not answer in time.
+    pub scrapes_files_silent: u64,
+    /// Scrapes refused because their query asked for what there is not.
+    pub scrapes_bad_query: u64,
     /// Connections open now.
     pub connections_open: u64,
     /// Connections taken.
@@ -71,7 +77,9 @@ impl WebStats {
         WebCounts {
             scrapes: self.scrapes.get(),
             scrapes_busy: self.scrapes_busy.get(),
-            scrapes_unanswered: self.scrapes_unanswered.get(),
+            scrapes_ledger_silent: self.scrapes_ledger_silent.get(),
+            scrapes_files_silent: self.scrapes_files_silent.get(),
+            scrapes_bad_query: self.scrapes_bad_query.get(),
             connections_open: self.connections_open.get(),
             connections: self.connections.get(),
             connections_refused: self.connections_refused.get(),

@@ -205,15 +205,17 @@ impl Accounts {
     /// Takes over what the runtime says.
     pub fn docker(&mut self, update: DockerUpdate, now: Moment) {
         match update {
-            DockerUpdate::Listed(list) => {
+            DockerUpdate::Listed { containers, took_ns } => {
                 self.docker.up = true;
-                let present: HashSet<ContainerId> = list.iter().map(|(id, _)| id.clone()).collect();
+                self.docker.list_ns = took_ns;
+                let present: HashSet<ContainerId> =
+                    containers.iter().map(|(id, _)| id.clone()).collect();
                 for (id, identity) in &mut self.identities {
                     if !present.contains(id) {
                         identity.removed_at_ms.get_or_insert(now.monotonic_ms);
                     }
                 }
-                for (id, meta) in list {
+                for (id, meta) in containers {
                     self.identify(id, meta);
                 }
             }

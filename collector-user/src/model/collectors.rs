@@ -35,6 +35,11 @@ impl Collector {
         }
     }
 
+    /// Whether its values are in files, so that a scrape has them read.
+    pub const fn reads_files(self) -> bool {
+        matches!(self, Self::Cgroup | Self::Machine | Self::Process)
+    }
+
     /// The collector of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|collector| collector.name() == name)

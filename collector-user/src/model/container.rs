@@ -59,7 +59,12 @@ pub struct ContainerMeta {
 pub enum DockerUpdate {
     /// The API answers; the containers that exist now, running or not. Those known
     /// before and absent here have been removed.
-    Listed(Vec<(ContainerId, ContainerMeta)>),
+    Listed {
+        /// All of them.
+        containers: Vec<(ContainerId, ContainerMeta)>,
+        /// How long the list took to come, in ns.
+        took_ns: u64,
+    },
     /// A container appeared, started, or was renamed; replaces what was known.
     Seen(ContainerId, ContainerMeta),
     /// A container was removed; its identity is kept while its series live.

@@ -13,7 +13,8 @@ pub struct Resources {
     pub memory: Memory,
     /// Time that tasks of the cgroup stood still for want of something.
     pub pressure: Pressures,
-    /// Processes in the cgroup; for a container, in its nested cgroups, too.
+    /// Processes in the cgroup; for a container, in its nested cgroups, too. `None` for
+    /// the host.
     pub processes: Option<u64>,
     /// Threads (tasks) in the whole subtree.
     pub threads: Option<u64>,
@@ -50,7 +51,7 @@ pub struct Bandwidth {
 /// The memory controller; bytes unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// All that is charged, caches included.
+    /// All that is charged, caches included; for the host, anonymous and file pages.
     pub usage: Option<u64>,
     /// File pages that can be reclaimed at once.
     pub inactive_file: Option<u64>,
@@ -68,7 +69,8 @@ pub struct Memory {
     pub mapped_file: Option<u64>,
     /// How often usage hit the limit.
     pub limit_hits: Option<u64>,
-    /// Processes that the OOM killer took.
+    /// Processes that the OOM killer took; on v1 only those of the cgroup itself, not of
+    /// cgroups in it.
     pub oom_kills: Option<u64>,
     /// The limit of usage.
     pub limit: Option<Limit>,

@@ -51,6 +51,15 @@ pub struct ContainerView {
     pub cgroups: Vec<Arc<str>>,
 }
 
+impl ContainerView {
+    /// When it was last started, in ms since the epoch: as its runtime says, else when its
+    /// cgroup was first seen.
+    pub fn started_at_ms(&self) -> u64 {
+        let told = self.meta.as_ref().and_then(|meta| meta.started_at_ms);
+        told.unwrap_or(self.first_seen_ms)
+    }
+}
+
 /// The account of a cgroup that is no container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupView {
@@ -123,6 +132,8 @@ pub struct SlotCounts {
 pub struct DockerHealth {
     /// Whether its API answered last.
     pub up: bool,
+    /// How long its last list of all containers took, in ns; zero before the first.
+    pub list_ns: u64,
     /// How often the connection to it was lost.
     pub disconnects: u64,
     /// What it could not take in.

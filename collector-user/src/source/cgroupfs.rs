@@ -1,8 +1,8 @@
-//! The cgroup file system: which hierarchy to account by, and the cgroups that are
-//! in it when accounting begins.
+//! The cgroup file system: which hierarchy to account by, the cgroups that are in it when
+//! accounting begins, and what controllers' files tell of a cgroup.
 //!
-//! Owns the choice and the walk. It must not read usage (the kernel's ledger is the
-//! source of that) nor decide which cgroup is a container.
+//! Owns the choice, the walk and the files. It must not read how much CPU a cgroup used
+//! (the kernel's ledger is the source of that) nor decide which cgroup is a container.
 
 mod controllers;
 mod hierarchy;

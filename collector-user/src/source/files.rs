@@ -7,7 +7,7 @@ use std::{io, path::Path};
 
 use rustix::{
     fd::OwnedFd,
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{AtFlags, CWD, Mode, OFlags, openat, statat},
     io::Errno,
 };
 
@@ -56,6 +56,18 @@ impl Directory {
     /// What readlinkat(2) says.
     pub fn link(&self, name: impl rustix::path::Arg) -> io::Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(&self.0, name, Vec::new())?.into_bytes())
+    }
+
+    /// Whether there is such an entry in it, be it a link to nowhere.
+    ///
+    /// # Errors
+    /// What fstatat(2) says of an entry that may well be there.
+    pub fn has(&self, name: impl rustix::path::Arg) -> io::Result<bool> {
+        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads a file that the kernel writes in one piece (`stat`, `status`, files of cgroup
@@ -157,6 +169,18 @@ mod tests {
         let error = zeroes.list("zero", &mut Buffer::default()).expect_err("too long");
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(reason(&error), Reason::Failed);
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_there() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink("nowhere", root.path().join("link")).expect("linked");
+        fs::write(root.path().join("file"), "").expect("written");
+        let directory = Directory::open(root.path()).expect("opens");
+        let there = ["link", "file", "absent", "absent/in", "file/in"]
+            .map(|name| directory.has(name).expect(name));
+        assert_eq!(there, [true, true, false, false, false]);
+        assert!(directory.has("x".repeat(300)).is_err(), "too long to tell");
     }
 
     #[test]

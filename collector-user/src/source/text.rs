@@ -9,10 +9,19 @@ pub(super) fn number(word: &str) -> Option<u64> {
     if word.bytes().all(|byte| byte.is_ascii_digit()) { word.parse().ok() } else { None }
 }
 
+/// What stands behind `KEY:` in the first line that begins with it.
+pub(super) fn field<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+}
+
 /// The value of a line `KEY:   123 kB`, as in `/proc/meminfo` and `/proc/PID/status`.
 pub(super) fn kilobytes(text: &str, key: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    number(rest.trim().strip_suffix("kB")?)
+    field(text, key).and_then(kilobytes_of)
+}
+
+/// The number in `  123 kB`.
+pub(super) fn kilobytes_of(value: &str) -> Option<u64> {
+    number(value.trim().strip_suffix("kB")?)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! [cpu] CPU usage of containers, cgroups and the host, and of containers that are
 //! gone.
 
-use prometheus::proto::{Metric, MetricType};
+use prometheus::proto::MetricType;
 
-use super::{Family, Scrape, Stability, account_counters, cases, counter, histogram, seconds};
+use super::{Family, Samples, Stability, Subject, account_counters, cases, counter, seconds};
 use crate::model::{
     collectors::Collector,
+    snapshot::Snapshot,
     usage::{Log2Histogram, Usage},
 };
 
@@ -28,9 +29,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::DropIn,
-        samples: |scrape| {
+        samples: Samples::Own(|scrape| {
             account_counters(scrape, "cpu", &[("total", |usage| seconds(usage.runtime_ns))])
-        },
+        }),
     },
     Family {
         name: "container_cpu_context_switches_total",
@@ -41,7 +42,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sched_switch: prev_state, preempt",
         stability: Stability::Stable,
-        samples: |scrape| account_counters(scrape, "kind", SWITCHES),
+        samples: Samples::Own(|scrape| account_counters(scrape, "kind", SWITCHES)),
     },
     Family {
         name: "container_cpu_runqueue_wait_seconds_total",
@@ -52,7 +53,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
-        samples: |scrape| if_waits_known(scrape, waits),
+        samples: Samples::Accounts(|snapshot, subject| {
+            waits(snapshot, subject).map(|waits| seconds(waits.sum_ns))
+        }),
     },
     Family {
         name: "container_cpu_runqueue_wait_seconds",
@@ -63,9 +66,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
-        samples: |scrape| {
-            if_waits_known(scrape, |scrape| account_histograms(scrape, |usage| &usage.waits))
-        },
+        samples: Samples::Histograms(waits),
     },
     Family {
         name: "container_cpu_slice_seconds",
@@ -77,7 +78,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::Stable,
-        samples: |scrape| account_histograms(scrape, |usage| &usage.slices),
+        samples: Samples::Histograms(|snapshot, subject| Some(&subject.usage(snapshot).slices)),
     },
     Family {
         name: "container_exited_total",
@@ -87,7 +88,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "cgroup life cycle",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.parts.snapshot.exited.containers as f64)],
+        samples: Samples::Own(|scrape| {
+            vec![counter(vec![], scrape.parts.snapshot.exited.containers as f64)]
+        }),
     },
     Family {
         name: "container_exited_cpu_usage_seconds_total",
@@ -97,9 +100,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_usage_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| {
+        samples: Samples::Own(|scrape| {
             vec![counter(vec![], seconds(scrape.parts.snapshot.exited.usage.runtime_ns))]
-        },
+        }),
     },
     Family {
         name: "container_exited_cpu_context_switches_total",
@@ -109,7 +112,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_context_switches_total",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.parts.snapshot.exited.usage, "kind", SWITCHES),
+        samples: Samples::Own(|scrape| {
+            cases(counter, &scrape.parts.snapshot.exited.usage, "kind", SWITCHES)
+        }),
     },
     Family {
         name: "container_exited_cpu_runqueue_wait_seconds_total",
@@ -120,26 +125,15 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Cpu),
         source: "sum of ended container_cpu_runqueue_wait_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| {
-            if_waits_known(scrape, |scrape| {
-                vec![counter(vec![], seconds(scrape.parts.snapshot.exited.usage.waits.sum_ns))]
-            })
-        },
+        samples: Samples::Own(|scrape| {
+            let Snapshot { ledger, exited, .. } = &*scrape.parts.snapshot;
+            let waited = ledger.waits_known.then(|| seconds(exited.usage.waits.sum_ns));
+            waited.map(|seconds| counter(vec![], seconds)).into_iter().collect()
+        }),
     },
 ];
 
-fn waits(scrape: &Scrape) -> Vec<Metric> {
-    let of = |usage: &Usage| seconds(usage.waits.sum_ns);
-    let subjects = scrape.subjects.iter();
-    subjects.map(|it| counter(it.labels(), of(it.usage(&scrape.parts.snapshot)))).collect()
-}
-
 /// No samples, and so no series, on a kernel that tells no waits: zeroes would be a lie.
-fn if_waits_known(scrape: &Scrape, samples: fn(&Scrape) -> Vec<Metric>) -> Vec<Metric> {
-    if scrape.parts.snapshot.ledger.waits_known { samples(scrape) } else { Vec::new() }
-}
-
-fn account_histograms(scrape: &Scrape, of: fn(&Usage) -> &Log2Histogram) -> Vec<Metric> {
-    let subjects = scrape.subjects.iter();
-    subjects.map(|it| histogram(it.labels(), of(it.usage(&scrape.parts.snapshot)))).collect()
+fn waits<'a>(snapshot: &'a Snapshot, subject: &Subject) -> Option<&'a Log2Histogram> {
+    snapshot.ledger.waits_known.then(|| &subject.usage(snapshot).waits)
 }

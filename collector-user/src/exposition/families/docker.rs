@@ -2,7 +2,7 @@
 
 use prometheus::proto::MetricType;
 
-use super::{Cases, Family, Stability, cases, counter, epoch_seconds, gauge};
+use super::{Cases, Family, Samples, Stability, cases, counter, epoch_seconds, gauge};
 use crate::model::{collectors::Collector, container::DockerLosses};
 
 const LOST: &Cases<DockerLosses> = &[
@@ -19,17 +19,11 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Docker),
         source: "cgroup life cycle",
         stability: Stability::DropIn,
-        samples: |scrape| {
-            let taken_at_ms = scrape.parts.snapshot.taken_at_ms;
-            let subjects = scrape.subjects.iter();
-            subjects
-                .map(|subject| {
-                    let container = subject.container(&scrape.parts.snapshot);
-                    let seen_ms = container.map_or(taken_at_ms, |it| it.last_seen_ms);
-                    gauge(subject.labels(), epoch_seconds(seen_ms))
-                })
-                .collect()
-        },
+        samples: Samples::Accounts(|snapshot, subject| {
+            let container = subject.container(snapshot);
+            let seen_ms = container.map_or(snapshot.taken_at_ms, |it| it.last_seen_ms);
+            Some(epoch_seconds(seen_ms))
+        }),
     },
     Family {
         name: "container_start_time_seconds",
@@ -40,17 +34,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Docker),
         source: "Docker inspect: State.StartedAt; cgroup life cycle",
         stability: Stability::DropIn,
-        samples: |scrape| {
-            let subjects = scrape.subjects.iter();
-            subjects
-                .filter_map(|subject| {
-                    let container = subject.container(&scrape.parts.snapshot)?;
-                    let told_ms = container.meta.as_ref().and_then(|meta| meta.started_at_ms);
-                    let started_ms = told_ms.unwrap_or(container.first_seen_ms);
-                    Some(gauge(subject.labels(), epoch_seconds(started_ms)))
-                })
-                .collect()
-        },
+        samples: Samples::Accounts(|snapshot, subject| {
+            subject.container(snapshot).map(|it| epoch_seconds(it.started_at_ms()))
+        }),
     },
     Family {
         name: "slicemeter_docker_up",
@@ -60,7 +46,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], f64::from(u8::from(scrape.parts.snapshot.docker.up)))],
+        samples: Samples::Own(|scrape| {
+            vec![gauge(vec![], f64::from(u8::from(scrape.parts.snapshot.docker.up)))]
+        }),
     },
     Family {
         name: "slicemeter_docker_disconnects_total",
@@ -70,7 +58,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.parts.snapshot.docker.disconnects as f64)],
+        samples: Samples::Own(|scrape| {
+            vec![counter(vec![], scrape.parts.snapshot.docker.disconnects as f64)]
+        }),
     },
     Family {
         name: "slicemeter_docker_lost_total",
@@ -82,6 +72,8 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: Some(Collector::Docker),
         source: "Docker API",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.parts.snapshot.docker.lost, "what", LOST),
+        samples: Samples::Own(|scrape| {
+            cases(counter, &scrape.parts.snapshot.docker.lost, "what", LOST)
+        }),
     },
 ];

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::model::{
     container::{ContainerId, ContainerMeta, DockerLosses},
+    processes::{ContainerProcesses, CpuTicks, Memory, Network, Traffic},
+    readings::{HOST_PATH, Losses, Machine, Outcome, Reason},
+    resources::{self, Bandwidth, Limit, Pressure, Pressures},
     snapshot::{CgroupView, ContainerView, DockerHealth, Exited, LedgerHealth, SlotCounts},
 };
 
@@ -15,7 +18,9 @@ pub(super) fn scrape(snapshot: Snapshot) -> Scrape {
     let web = WebCounts {
         scrapes: 41,
         scrapes_busy: 2,
-        scrapes_unanswered: 1,
+        scrapes_ledger_silent: 1,
+        scrapes_files_silent: 11,
+        scrapes_bad_query: 12,
         connections_open: 3,
         connections: 17,
         connections_refused: 4,
@@ -39,7 +44,8 @@ pub(super) fn scrape(snapshot: Snapshot) -> Scrape {
     let build = BuildInfo { version: "1.2.3", revision: Some("0123abc"), rustc: Some("1.95.0") };
     Scrape::new(Parts {
         snapshot: Arc::new(snapshot),
-        readings: Readings::default(),
+        snapshot_ns: 250_000,
+        readings: readings(),
         collectors: Collectors::ALL,
         web,
         process,
@@ -63,7 +69,10 @@ pub(super) fn snapshot() -> Snapshot {
         taken_at_ms: TAKEN_AT_MS,
         host: usage(10),
         containers: vec![
-            container("a", Some(named), TAKEN_AT_MS, 3),
+            ContainerView {
+                cgroups: vec![path("a").into()],
+                ..container("a", Some(named), TAKEN_AT_MS, 3)
+            },
             container("b", None, TAKEN_AT_MS - 60_000, 1),
         ],
         cgroups: vec![CgroupView { path: "/init.scope".into(), usage: usage(2) }],
@@ -72,6 +81,7 @@ pub(super) fn snapshot() -> Snapshot {
         slots: SlotCounts { free: 1_000, used: 23, retiring: 1 },
         docker: DockerHealth {
             up: true,
+            list_ns: 4_500_000,
             disconnects: 2,
             lost: DockerLosses { containers: 3, inspections: 1 },
         },
@@ -84,10 +94,9 @@ fn container(
     last_seen_ms: u64,
     scale: u64,
 ) -> ContainerView {
-    let id = digit.repeat(64);
     ContainerView {
-        path: format!("/docker/{id}").into(),
-        id: ContainerId::new(id),
+        path: path(digit).into(),
+        id: ContainerId::new(digit.repeat(64)),
         meta: meta.map(Arc::new),
         first_seen_ms: TAKEN_AT_MS - 3_601_000,
         last_seen_ms,
@@ -108,6 +117,98 @@ fn usage(scale: u64) -> Usage {
         involuntary: scale * 17,
         slices: histogram(scale * 1_234_567_000_000),
         waits: histogram(scale * 2_000_000_001),
+    }
+}
+
+/// Path of the container whose id is that digit.
+fn path(digit: &str) -> String {
+    format!("/docker/{}", digit.repeat(64))
+}
+
+/// What files tell of [`snapshot`]'s first container, of the host and of the other cgroup.
+pub(super) fn readings() -> Readings {
+    let mut losses = Losses::default();
+    losses.count_many(Collector::Process, Reason::Vanished, 7);
+    losses.count_many(Collector::Cgroup, Reason::Denied, 2);
+    let outcome =
+        |collector, is_complete, duration_ns| Outcome { collector, is_complete, duration_ns };
+    Readings {
+        processes: [(path("a").into(), processes())].into(),
+        host_traffic: Some(traffic(100)),
+        resources: [
+            (HOST_PATH.into(), Resources { threads: Some(321), ..Resources::default() }),
+            (path("a").into(), resources()),
+            ("/init.scope".into(), Resources { processes: Some(1), ..Resources::default() }),
+        ]
+        .into(),
+        machine: Machine { cores: Some(2), memory_bytes: Some(8_589_934_592) },
+        outcomes: vec![
+            outcome(Collector::Cgroup, false, 1_200_000),
+            outcome(Collector::Machine, true, 30_000),
+            outcome(Collector::Process, true, 2_500_000),
+        ],
+        losses,
+    }
+}
+
+fn processes() -> ContainerProcesses {
+    let times = CpuTicks { utime: 1_234, stime: 567, cutime: 89, cstime: 10 };
+    let memory =
+        Memory { vmsize_kb: Some(123_456), vmrss_kb: Some(7_890), rssfile_kb: Some(4_321) };
+    ContainerProcesses {
+        processes: vec![
+            Process { pid: 4_001, times: Some(times), memory },
+            // A zombie, and one that ended while it was read.
+            Process { pid: 4_002, times: Some(CpuTicks::default()), memory: Memory::default() },
+            Process { pid: 4_003, ..Process::default() },
+        ],
+        network: Some(Network::Other { netns: 4_026_532_000, traffic: traffic(1) }),
+    }
+}
+
+fn traffic(scale: u64) -> Traffic {
+    Traffic {
+        rx_bytes: scale * 654_321,
+        rx_packets: scale * 432,
+        tx_bytes: scale * 98_765,
+        tx_packets: scale * 321,
+    }
+}
+
+/// A container with a quota and a limit of memory, and none of swap.
+fn resources() -> Resources {
+    let pressure =
+        |scale: u64| Pressure { some_us: Some(scale * 1_500), full_us: Some(scale * 500) };
+    Resources {
+        cpu: resources::Cpu {
+            user_ns: Some(2_500_000_000_000),
+            system_ns: Some(1_200_000_000_000),
+            bandwidth: Bandwidth {
+                periods: Some(36_000),
+                throttled_periods: Some(1_200),
+                throttled_ns: Some(61_500_000_000),
+            },
+            quota_us: Some(50_000),
+            period_us: Some(100_000),
+            shares: Some(1_024),
+        },
+        memory: resources::Memory {
+            usage: Some(50_331_648),
+            inactive_file: Some(8_388_608),
+            max_usage: Some(67_108_864),
+            anon: Some(29_360_128),
+            file: Some(16_777_216),
+            swap: Some(0),
+            kernel: Some(4_194_304),
+            mapped_file: Some(2_097_152),
+            limit_hits: Some(15),
+            oom_kills: Some(1),
+            limit: Some(Limit::Bytes(67_108_864)),
+            swap_limit: Some(Limit::Unlimited),
+        },
+        pressure: Pressures { cpu: pressure(100), memory: pressure(10), io: pressure(1) },
+        processes: Some(3),
+        threads: Some(17),
     }
 }
 

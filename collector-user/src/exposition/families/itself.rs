@@ -2,7 +2,9 @@
 
 use prometheus::proto::{Metric, MetricType};
 
-use super::{Cases, Family, Scrape, Stability, cases, counter, gauge, labels::pair, seconds};
+use super::{
+    Cases, Family, Samples, Scrape, Stability, cases, counter, gauge, labels::pair, seconds,
+};
 use crate::{
     exposition::web_stats::WebCounts,
     model::snapshot::{LedgerHealth, SlotCounts, Snapshot},
@@ -21,7 +23,9 @@ const MISSED: &Cases<LedgerHealth> = &[
 
 const REJECTED: &Cases<WebCounts> = &[
     ("busy", |web| web.scrapes_busy as f64),
-    ("ledger_silent", |web| web.scrapes_unanswered as f64),
+    ("ledger_silent", |web| web.scrapes_ledger_silent as f64),
+    ("files_silent", |web| web.scrapes_files_silent as f64),
+    ("bad_query", |web| web.scrapes_bad_query as f64),
 ];
 
 const CUT: &Cases<WebCounts> = &[
@@ -40,7 +44,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "build",
         stability: Stability::Stable,
-        samples: build_info,
+        samples: Samples::Own(build_info),
     },
     Family {
         name: "slicemeter_conservation_residual_ratio",
@@ -52,7 +56,7 @@ pub(super) const FAMILIES: &[Family] = &[
         source: "host usage, slicemeter_idle_cpu_seconds_total, \
                  slicemeter_elapsed_cpu_seconds_total",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], residual_ratio(&scrape.parts.snapshot))],
+        samples: Samples::Own(|scrape| vec![gauge(vec![], residual_ratio(&scrape.parts.snapshot))]),
     },
     ledger_time(
         "slicemeter_elapsed_cpu_seconds_total",
@@ -92,7 +96,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "sched_switch",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.parts.snapshot.ledger, "outcome", MISSED),
+        samples: Samples::Own(|scrape| {
+            cases(counter, &scrape.parts.snapshot.ledger, "outcome", MISSED)
+        }),
     },
     ledger_count(
         "slicemeter_cgroup_events_dropped_total",
@@ -139,9 +145,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "map sizes",
         stability: Stability::Stable,
-        samples: |scrape| {
+        samples: Samples::Own(|scrape| {
             vec![gauge(vec![], scrape.parts.snapshot.ledger.kernel_memory_bytes as f64)]
-        },
+        }),
     },
     Family {
         name: "slicemeter_slots",
@@ -152,7 +158,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "slot book-keeping",
         stability: Stability::Stable,
-        samples: |scrape| cases(gauge, &scrape.parts.snapshot.slots, "state", SLOTS),
+        samples: Samples::Own(|scrape| cases(gauge, &scrape.parts.snapshot.slots, "state", SLOTS)),
     },
     web_count(
         "slicemeter_scrapes_total",
@@ -162,23 +168,27 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "slicemeter_scrapes_rejected_total",
         kind: MetricType::COUNTER,
-        help: "Requests for metrics answered with 503: busy when --web.max-requests were being \
-               served, ledger_silent when no snapshot came in time.",
+        help: "Requests for metrics that were refused. With 503: busy when --web.max-requests \
+               were being served, ledger_silent when no snapshot came in time, files_silent when \
+               nobody told of files in time; with 400: bad_query when collect[] or exclude[] \
+               asked for what there is not.",
         labels: &["reason"],
         collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.parts.web, "reason", REJECTED),
+        samples: Samples::Own(|scrape| cases(counter, &scrape.parts.web, "reason", REJECTED)),
     },
     Family {
-        name: "slicemeter_connections",
+        name: "slicemeter_connections_open",
         kind: MetricType::GAUGE,
         help: "Open connections to the web server.",
         labels: &[],
         collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| vec![gauge(vec![], scrape.parts.web.connections_open as f64)],
+        samples: Samples::Own(|scrape| {
+            vec![gauge(vec![], scrape.parts.web.connections_open as f64)]
+        }),
     },
     web_count("slicemeter_connections_total", "Connections that the web server took.", |scrape| {
         vec![counter(vec![], scrape.parts.web.connections as f64)]
@@ -198,7 +208,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "web server",
         stability: Stability::Stable,
-        samples: |scrape| cases(counter, &scrape.parts.web, "reason", CUT),
+        samples: Samples::Own(|scrape| cases(counter, &scrape.parts.web, "reason", CUT)),
     },
     web_count(
         "slicemeter_accept_errors_total",
@@ -214,7 +224,9 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.parts.process.read_failures as f64)],
+        samples: Samples::Own(|scrape| {
+            vec![counter(vec![], scrape.parts.process.read_failures as f64)]
+        }),
     },
     Family {
         name: "slicemeter_log_write_failures_total",
@@ -224,25 +236,29 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "stderr",
         stability: Stability::Stable,
-        samples: |scrape| vec![counter(vec![], scrape.parts.process.log_write_failures as f64)],
+        samples: Samples::Own(|scrape| {
+            vec![counter(vec![], scrape.parts.process.log_write_failures as f64)]
+        }),
     },
 ];
 
-type Samples = fn(&Scrape) -> Vec<Metric>;
+type Own = fn(&Scrape) -> Vec<Metric>;
 
-const fn ledger_time(name: &'static str, help: &'static str, samples: Samples) -> Family {
+const fn ledger_time(name: &'static str, help: &'static str, samples: Own) -> Family {
     let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
     let (collector, source) = (None, "kernel ledger");
+    let samples = Samples::Own(samples);
     Family { name, kind, help, labels: &[], collector, source, stability, samples }
 }
 
-const fn ledger_count(name: &'static str, help: &'static str, samples: Samples) -> Family {
+const fn ledger_count(name: &'static str, help: &'static str, samples: Own) -> Family {
     ledger_time(name, help, samples)
 }
 
-const fn web_count(name: &'static str, help: &'static str, samples: Samples) -> Family {
+const fn web_count(name: &'static str, help: &'static str, samples: Own) -> Family {
     let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
     let (collector, source) = (None, "web server");
+    let samples = Samples::Own(samples);
     Family { name, kind, help, labels: &[], collector, source, stability, samples }
 }
 

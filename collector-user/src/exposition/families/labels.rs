@@ -4,20 +4,22 @@
 //! before (the Docker source keeps no others). `id` is never cut: the kernel bounds
 //! paths, and two containers must never become one series.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use prometheus::proto::LabelPair;
 
 use crate::model::{
+    readings::HOST_PATH,
+    resources::Resources,
     snapshot::{ContainerView, Snapshot},
     usage::Usage,
 };
 
 /// What cAdvisor puts before a container's own labels.
 pub(super) const LABEL_PREFIX: &str = "container_label_";
-
-/// The host's `id`, as cAdvisor names it.
-const HOST_ID: &str = "/";
 
 /// Which account of a snapshot.
 enum Account {
@@ -26,10 +28,12 @@ enum Account {
     Cgroup(usize),
 }
 
-/// An account and the labels that all its series carry.
+/// An account, the labels that all its series carry, and what files tell of its cgroup.
 pub(super) struct Subject {
     account: Account,
-    labels: Vec<LabelPair>,
+    /// Empty only while they are lent to a sample.
+    pub(super) labels: Vec<LabelPair>,
+    pub(super) resources: Option<Resources>,
 }
 
 impl Subject {
@@ -48,10 +52,6 @@ impl Subject {
         }
     }
 
-    pub(super) fn labels(&self) -> Vec<LabelPair> {
-        self.labels.clone()
-    }
-
     pub(super) fn labels_and(&self, name: &str, value: &str) -> Vec<LabelPair> {
         let mut labels = Vec::with_capacity(self.labels.len() + 1);
         labels.extend_from_slice(&self.labels);
@@ -60,22 +60,39 @@ impl Subject {
     }
 }
 
-/// The host, then containers and cgroups, all by path.
-pub(super) fn subjects(snapshot: &Snapshot) -> Vec<Subject> {
-    let nameless = |account, path: &str| Subject { account, labels: identity(path, "", "") };
-    let host = nameless(Account::Host, HOST_ID);
-    let containers = snapshot.containers.iter().enumerate().map(|(index, container)| {
-        let labels = container_labels(container);
-        (&*container.path, Subject { account: Account::Container(index), labels })
-    });
-    let cgroups = snapshot
-        .cgroups
-        .iter()
-        .enumerate()
-        .map(|(index, cgroup)| (&*cgroup.path, nameless(Account::Cgroup(index), &cgroup.path)));
-    let mut others: Vec<_> = containers.chain(cgroups).collect();
+/// The host, then containers and cgroups, all by path. Takes what files tell of them.
+pub(super) fn subjects(
+    snapshot: &Snapshot,
+    resources: &mut HashMap<Arc<str>, Resources>,
+) -> Vec<Subject> {
+    let mut subject =
+        |account, path, labels| Subject { account, labels, resources: resources.remove(path) };
+    let host = subject(Account::Host, HOST_PATH, identity(HOST_PATH, "", ""));
+    let containers = snapshot.containers.iter().enumerate();
+    let cgroups = snapshot.cgroups.iter().enumerate();
+    let mut others: Vec<(&str, _)> = containers
+        .map(|(index, it)| (&*it.path, Account::Container(index)))
+        .chain(cgroups.map(|(index, it)| (&*it.path, Account::Cgroup(index))))
+        .collect();
     others.sort_by_key(|(path, _)| *path);
-    std::iter::once(host).chain(others.into_iter().map(|(_, subject)| subject)).collect()
+    let others = others.into_iter().map(|(path, account)| {
+        let labels = match account {
+            Account::Container(index) => container_labels(&snapshot.containers[index]),
+            Account::Host | Account::Cgroup(_) => identity(path, "", ""),
+        };
+        subject(account, path, labels)
+    });
+    std::iter::once(host).chain(others).collect()
+}
+
+/// A container's name; its id as long as no runtime has told one. As cAdvisor does for
+/// runtimes without names: dashboards select containers by `name=~".+"`, so a container
+/// must never be nameless.
+pub(super) fn name(container: &ContainerView) -> &str {
+    match &container.meta {
+        Some(meta) if !meta.name.is_empty() => &meta.name,
+        _ => container.id.as_str(),
+    }
 }
 
 pub(super) fn pair(name: &str, value: &str) -> LabelPair {
@@ -91,12 +108,9 @@ fn identity(path: &str, name: &str, image: &str) -> Vec<LabelPair> {
 
 fn container_labels(container: &ContainerView) -> Vec<LabelPair> {
     let Some(meta) = &container.meta else {
-        return identity(&container.path, container.id.as_str(), "");
+        return identity(&container.path, name(container), "");
     };
-    // As cAdvisor does for runtimes without names: dashboards select containers by
-    // `name=~".+"`, so a container must never be nameless.
-    let name = if meta.name.is_empty() { container.id.as_str() } else { &meta.name };
-    let mut labels = identity(&container.path, name, &meta.image);
+    let mut labels = identity(&container.path, name(container), &meta.image);
     labels.reserve(meta.labels.len() + 1);
     let mut taken = BTreeSet::new();
     for (original, value) in &meta.labels {

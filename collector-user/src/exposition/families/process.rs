@@ -3,7 +3,7 @@
 
 use prometheus::proto::{LabelPair, Metric, MetricType};
 
-use super::{Family, Stability, counter, gauge};
+use super::{Family, Samples, Stability, counter, gauge};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {
@@ -14,7 +14,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/stat: utime + stime",
         stability: Stability::Stable,
-        samples: |scrape| one(counter, scrape.parts.process.cpu_seconds),
+        samples: Samples::Own(|scrape| one(counter, scrape.parts.process.cpu_seconds)),
     },
     Family {
         name: "process_resident_memory_bytes",
@@ -24,7 +24,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/stat: rss",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.resident_bytes),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.resident_bytes)),
     },
     Family {
         name: "process_virtual_memory_bytes",
@@ -34,7 +34,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/stat: vsize",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.virtual_bytes),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.virtual_bytes)),
     },
     Family {
         name: "process_open_fds",
@@ -44,7 +44,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/fd",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.open_fds),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.open_fds)),
     },
     Family {
         name: "process_max_fds",
@@ -54,7 +54,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/limits: Max open files, soft",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.max_fds),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.max_fds)),
     },
     Family {
         name: "process_start_time_seconds",
@@ -64,7 +64,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/stat: starttime; /proc/stat: btime",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.start_time_seconds),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.start_time_seconds)),
     },
     Family {
         name: "process_threads",
@@ -74,7 +74,7 @@ pub(super) const FAMILIES: &[Family] = &[
         collector: None,
         source: "/proc/self/stat: num_threads",
         stability: Stability::Stable,
-        samples: |scrape| one(gauge, scrape.parts.process.threads),
+        samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.threads)),
     },
 ];
 

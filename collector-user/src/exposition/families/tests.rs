@@ -5,13 +5,15 @@ use std::{
     sync::Arc,
 };
 
+use prometheus::{TextEncoder, proto::MetricFamily};
 use proptest::prelude::*;
 
-use super::{fixture, *};
+use super::{fixture, rendering::SERIES_PER_PIECE, *};
 use crate::{
-    exposition::docs::matches_file,
+    exposition::{docs::matches_file, format::Format},
     model::{
         container::{ContainerId, ContainerMeta},
+        processes::{ContainerProcesses, CpuTicks, Network, Traffic},
         snapshot::ContainerView,
     },
 };
@@ -25,10 +27,17 @@ struct Sample {
 }
 
 fn text(snapshot: Snapshot) -> String {
-    let text: Vec<u8> = Rendering::new(fixture::scrape(snapshot))
-        .flat_map(|chunk| chunk.expect("renders"))
-        .collect();
+    rendered(fixture::scrape(snapshot), Format::Text)
+}
+
+fn rendered(scrape: Scrape, format: Format) -> String {
+    let text = Rendering::new(scrape, format).flat_map(|chunk| chunk.expect("renders")).collect();
     String::from_utf8(text).expect("UTF-8")
+}
+
+/// The families of a scrape that have samples, by name.
+fn families(scrape: &Scrape) -> Vec<MetricFamily> {
+    all().into_iter().filter_map(|family| family.whole(scrape)).collect()
 }
 
 fn samples(text: &str) -> Vec<Sample> {
@@ -92,6 +101,164 @@ fn the_whole_text_is_as_recorded() {
 }
 
 #[test]
+fn openmetrics_is_as_recorded() {
+    let text = rendered(fixture::scrape(fixture::snapshot()), Format::OpenMetrics);
+    matches_file("src/exposition/testdata/metrics.openmetrics.txt", &text);
+}
+
+#[test]
+fn both_formats_show_the_same_samples() {
+    let [text, open] = [Format::Text, Format::OpenMetrics]
+        .map(|format| samples(&rendered(fixture::scrape(fixture::snapshot()), format)));
+    assert!(text.len() > 300);
+    assert_eq!(text, open);
+}
+
+/// A suffix of a sample's name is one that the type of its family has.
+#[test]
+fn in_openmetrics_samples_are_named_after_the_family_they_are_in() {
+    let text = rendered(fixture::scrape(fixture::snapshot()), Format::OpenMetrics);
+    assert!(text.ends_with("\n# EOF\n"));
+    assert_eq!(text.matches("# EOF").count(), 1);
+    let (mut name, mut kind, mut told) = (String::new(), String::new(), BTreeSet::new());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (found, of) = rest.split_once(' ').expect("a type");
+            assert_eq!(found, name, "HELP comes first, of the same family");
+            kind = of.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# HELP ") {
+            name = rest.split(' ').next().expect("a name").to_owned();
+            assert!(told.insert(name.clone()), "{name} twice");
+        } else {
+            let suffixes: &[&str] = match &*kind {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_count", "_sum"],
+                "gauge" | "unknown" => &[""],
+                other => panic!("{other}"),
+            };
+            let suffix = sample(line).name.strip_prefix(&name).map(str::to_owned);
+            assert!(suffix.is_some_and(|it| suffixes.contains(&&*it)), "{kind} {name}: {line}");
+        }
+    }
+}
+
+/// The values of a gauge by the labels that tell its samples apart.
+fn by_id(scrape: Scrape, family: &str) -> BTreeMap<(String, String), f64> {
+    let of = |label: &str, sample: &Sample| sample.labels.get(label).cloned().unwrap_or_default();
+    samples(&rendered(scrape, Format::Text))
+        .iter()
+        .filter(|it| it.name == family)
+        .map(|it| ((of("id", it), of("pid", it)), it.value))
+        .collect()
+}
+
+#[test]
+fn a_container_id_at_two_places_makes_no_series_twice() {
+    let mut snapshot = fixture::snapshot();
+    let id = snapshot.containers[0].id.as_str().to_owned();
+    let mut twin = snapshot.containers[0].clone();
+    twin.path = format!("{}/docker/{id}", twin.path).into();
+    snapshot.containers.insert(1, twin.clone());
+    let mut readings = fixture::readings();
+    let mut read = readings.processes.values().next().expect("one").clone();
+    read.processes[0].times = Some(CpuTicks::default());
+    read.processes.push(Process { pid: 9, times: Some(CpuTicks::default()), ..read.processes[0] });
+    let traffic = Traffic { rx_bytes: 1, ..Traffic::default() };
+    read.network = Some(Network::Other { netns: 1, traffic });
+    readings.processes.insert(twin.path, read);
+    let scrape = || {
+        let parts = Parts { readings: readings.clone(), ..fixture::scrape(snapshot.clone()).parts };
+        Scrape::new(parts)
+    };
+    let text = rendered(scrape(), Format::Text);
+    let series: Vec<_> = text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    let different: BTreeSet<_> = series.iter().filter(|it| !it.starts_with('#')).collect();
+    assert_eq!(series.iter().filter(|it| !it.starts_with('#')).count(), different.len());
+    let utime = by_id(scrape(), "node_container_cpu_utime");
+    let expected = [("4001", 1_234.0), ("4002", 0.0), ("9", 0.0)]
+        .map(|(pid, value)| ((id.clone(), pid.to_owned()), value));
+    assert_eq!(utime, expected.into(), "the first by path is told of, and all others");
+    let received = by_id(scrape(), "node_container_net_rxbytes");
+    let whole = ((id, String::new()), 654_321.0 + 1.0);
+    assert_eq!(received, [(("/".into(), String::new()), 65_432_100.0), whole].into());
+}
+
+#[test]
+fn networks_that_are_not_charged_are_counted_by_the_reason() {
+    let mut snapshot = fixture::snapshot();
+    let mut readings = fixture::readings();
+    let first = snapshot.containers[0].clone();
+    let shared = readings.processes[&first.path].network;
+    for (name, network) in
+        [("/host", Some(Network::Host)), ("/later", shared), ("/mute", None), ("/unread", None)]
+    {
+        let container = ContainerView {
+            path: name.into(),
+            id: ContainerId::new(name),
+            meta: None,
+            first_seen_ms: u64::MAX,
+            ..first.clone()
+        };
+        snapshot.containers.push(container);
+        if name != "/unread" {
+            let read = ContainerProcesses { network, ..ContainerProcesses::default() };
+            readings.processes.insert(name.into(), read);
+        }
+    }
+    let parts = Parts { readings, ..fixture::scrape(snapshot).parts };
+    let text = rendered(Scrape::new(parts), Format::Text);
+    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2)] {
+        let line = format!("slicemeter_networks_not_charged{{reason=\"{reason}\"}} {count}\n");
+        assert!(text.contains(&line), "no {line}");
+    }
+    assert_eq!(text.matches("\nnode_container_net_rxbytes{").count(), 2, "the host's, the first's");
+}
+
+#[test]
+fn a_scrape_of_some_collectors_shows_only_theirs_and_what_is_always_told() {
+    for collector in Collector::ALL {
+        let collectors = Collectors::NONE.with(collector);
+        let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
+        let parts = Parts { readings: fixture::readings(), ..parts };
+        let text = rendered(Scrape::new(parts), Format::Text);
+        for family in all() {
+            let is_shown = text.contains(&format!("\n# TYPE {} ", family.name));
+            let is_wanted = family.collector.is_none_or(|it| it == collector);
+            // Always there, but it has something to say of those who read files only.
+            if family.name != "slicemeter_collector_missing_total" {
+                assert_eq!(is_shown, is_wanted, "{} with {collector} alone", family.name);
+            }
+        }
+        let told: Vec<_> = samples(&text)
+            .into_iter()
+            .filter(|it| it.name == "slicemeter_collector_success")
+            .map(|it| it.labels["collector"].clone())
+            .collect();
+        assert_eq!(told, [collector.name()]);
+    }
+}
+
+#[test]
+fn a_collector_that_says_nothing_had_no_success() {
+    let parts = fixture::scrape(fixture::snapshot()).parts;
+    let text =
+        rendered(Scrape::new(Parts { readings: Readings::default(), ..parts }), Format::Text);
+    assert!(text.contains("\nslicemeter_collector_success{collector=\"cgroup\"} 0\n"));
+    assert!(text.contains("\nslicemeter_collector_success{collector=\"cpu\"} 1\n"));
+    assert!(!text.contains("slicemeter_collector_duration_seconds{collector=\"cgroup\"}"));
+    let zero = "\nslicemeter_collector_missing_total{collector=\"cgroup\",reason=\"stuck\"} 0\n";
+    assert!(text.contains(zero), "it can only grow from what is there");
+}
+
+#[test]
+fn without_waits_no_series_tells_of_them() {
+    let mut snapshot = fixture::snapshot();
+    snapshot.ledger.waits_known = false;
+    let text = text(snapshot);
+    assert!(!text.contains("runqueue_wait"), "zeroes would be a lie");
+}
+
+#[test]
 fn pieces_add_up_to_what_the_encoder_makes_at_once() {
     let mut snapshot = fixture::snapshot();
     for index in 0..2 * SERIES_PER_PIECE {
@@ -99,14 +266,14 @@ fn pieces_add_up_to_what_the_encoder_makes_at_once() {
         container.path = format!("/{index:03}").into();
         snapshot.containers.push(container);
     }
-    let families = fixture::scrape(snapshot.clone()).families();
+    let families = families(&fixture::scrape(snapshot.clone()));
     let whole = TextEncoder::new().encode_to_string(&families).expect("renders");
     assert!(text(snapshot) == whole, "headers once, every line, in order");
 }
 
 #[test]
 fn every_family_has_samples_with_exactly_its_labels() {
-    let families = fixture::scrape(fixture::snapshot()).families();
+    let families = families(&fixture::scrape(fixture::snapshot()));
     let named: Vec<_> = families.iter().map(MetricFamily::name).collect();
     let described: Vec<_> = all().iter().map(|family| family.name).collect();
     assert_eq!(named, described, "the fixture shows every family, by name");
@@ -165,7 +332,7 @@ fn what_could_not_be_read_is_absent() {
     let process = ProcessUsage { read_failures: 3, ..ProcessUsage::default() };
     let mut scrape = fixture::scrape(fixture::snapshot());
     scrape.parts.process = process;
-    let names: Vec<_> = scrape.families().iter().map(|it| it.name().to_owned()).collect();
+    let names: Vec<_> = families(&scrape).iter().map(|it| it.name().to_owned()).collect();
     assert!(!names.iter().any(|name| name.starts_with("process_")), "{names:?}");
     assert!(names.iter().any(|name| name == "slicemeter_process_read_failures_total"));
 }

@@ -308,7 +308,7 @@ fn check_root(mount: &Path) -> Result<(), HierarchyError> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, HierarchyError> {
+pub(super) fn read(path: &Path) -> Result<String, HierarchyError> {
     let bytes =
         fs::read(path).map_err(|source| HierarchyError::Read { path: path.to_owned(), source })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

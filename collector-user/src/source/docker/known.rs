@@ -97,8 +97,8 @@ impl Known {
         }
     }
 
-    /// Takes the list of all containers.
-    pub(super) fn list(&mut self, mut rows: Vec<Summary>) -> Effect {
+    /// Takes the list of all containers, which took so long to come.
+    pub(super) fn list(&mut self, mut rows: Vec<Summary>, took_ns: u64) -> Effect {
         rows.sort_by_key(|row| !row.started);
         let left_out = rows.len().saturating_sub(self.limit);
         rows.truncate(self.limit);
@@ -124,7 +124,8 @@ impl Known {
             listed.push((id.clone(), entry.meta.clone()));
             self.containers.insert(id, entry);
         }
-        Effect { update: Some(DockerUpdate::Listed(listed)), inspect, left_out }
+        let update = Some(DockerUpdate::Listed { containers: listed, took_ns });
+        Effect { update, inspect, left_out }
     }
 
     /// Takes an event. Events may repeat what is known: a new subscription begins a
@@ -187,6 +188,9 @@ impl Known {
 mod tests {
     use super::*;
 
+    /// How long a list took.
+    const TOOK_NS: u64 = 3_000_000;
+
     fn id(n: u64) -> ContainerId {
         ContainerId::new(format!("{n:064x}"))
     }
@@ -220,6 +224,10 @@ mod tests {
         Inspection { started_at_ms: Some(started_at_ms), ..Inspection::default() }
     }
 
+    fn listed(containers: Vec<(ContainerId, ContainerMeta)>) -> DockerUpdate {
+        DockerUpdate::Listed { containers, took_ns: TOOK_NS }
+    }
+
     fn known() -> Known {
         Known::new(LabelFilter::default())
     }
@@ -227,19 +235,19 @@ mod tests {
     #[test]
     fn a_list_is_told_and_its_running_containers_inspected_until_exact() {
         let mut known = known();
-        let effect = known.list(vec![row(1, "stopped", false), row(2, "runs", true)]);
+        let effect = known.list(vec![row(1, "stopped", false), row(2, "runs", true)], TOOK_NS);
         let all =
             vec![(id(2), meta("runs", None, "runs")), (id(1), meta("stopped", None, "stopped"))];
-        assert_eq!(effect.update, Some(DockerUpdate::Listed(all)));
+        assert_eq!(effect.update, Some(listed(all)));
         assert_eq!(effect.inspect, [id(2)]);
         let effect = known.inspected(id(2), started_at(7));
         let seen = DockerUpdate::Seen(id(2), meta("runs", Some(7), "runs"));
         assert_eq!(effect.update, Some(seen));
-        let again = known.list(vec![row(2, "runs", true)]);
+        let again = known.list(vec![row(2, "runs", true)], TOOK_NS);
         let all = vec![(id(2), meta("runs", Some(7), "runs"))];
-        assert_eq!(again, Effect { update: Some(DockerUpdate::Listed(all)), ..Effect::default() });
+        assert_eq!(again, Effect { update: Some(listed(all)), ..Effect::default() });
         known.doubt_starts();
-        assert_eq!(known.list(vec![row(2, "runs", true)]).inspect, [id(2)]);
+        assert_eq!(known.list(vec![row(2, "runs", true)], TOOK_NS).inspect, [id(2)]);
     }
 
     #[test]
@@ -270,7 +278,7 @@ mod tests {
     #[test]
     fn a_rename_changes_the_name_and_nothing_else() {
         let mut known = known();
-        known.list(vec![row(1, "old", true)]);
+        known.list(vec![row(1, "old", true)], TOOK_NS);
         known.inspected(id(1), started_at(8));
         let renamed = known.event(event(1, Action::Rename, "new", 9));
         let seen = DockerUpdate::Seen(id(1), meta("new", Some(8), "old"));
@@ -283,21 +291,21 @@ mod tests {
     #[test]
     fn an_image_stays_as_the_user_gave_it() {
         let mut known = known();
-        known.list(vec![Summary { image: "sha256:00".to_owned(), ..row(1, "a", true) }]);
+        known.list(vec![Summary { image: "sha256:00".to_owned(), ..row(1, "a", true) }], TOOK_NS);
         let answer = Inspection { image: Some("busybox".to_owned()), ..started_at(8) };
         let seen = DockerUpdate::Seen(id(1), meta("a", Some(8), "a"));
         assert_eq!(known.inspected(id(1), answer).update, Some(seen));
-        let moved =
-            known.list(vec![Summary { image: "sha256:00".to_owned(), ..row(1, "a", true) }]);
+        let moved = known
+            .list(vec![Summary { image: "sha256:00".to_owned(), ..row(1, "a", true) }], TOOK_NS);
         let all = vec![(id(1), meta("a", Some(8), "a"))];
-        assert_eq!(moved.update, Some(DockerUpdate::Listed(all)));
+        assert_eq!(moved.update, Some(listed(all)));
     }
 
     #[test]
     fn a_new_list_forgets_what_is_no_more() {
         let mut known = known();
-        known.list(vec![row(1, "a", true), row(2, "b", true)]);
-        known.list(vec![row(2, "b", true)]);
+        known.list(vec![row(1, "a", true), row(2, "b", true)], TOOK_NS);
+        known.list(vec![row(2, "b", true)], TOOK_NS);
         assert_eq!(known.inspected(id(1), started_at(1)), Effect::default());
         assert_eq!(known.containers.len(), 1);
     }
@@ -305,12 +313,15 @@ mod tests {
     #[test]
     fn beyond_the_limit_running_containers_come_first_and_news_is_passed_on() {
         let mut known = Known { limit: 2, ..known() };
-        let effect = known.list(vec![
-            row(1, "stopped", false),
-            row(2, "a", true),
-            row(3, "stopped too", false),
-            row(4, "b", true),
-        ]);
+        let effect = known.list(
+            vec![
+                row(1, "stopped", false),
+                row(2, "a", true),
+                row(3, "stopped too", false),
+                row(4, "b", true),
+            ],
+            TOOK_NS,
+        );
         assert_eq!((effect.left_out, effect.inspect), (2, vec![id(2), id(4)]));
         let seen = known.event(event(5, Action::Start, "c", 1));
         assert_eq!(seen.update, Some(DockerUpdate::Seen(id(5), meta("c", Some(1), "c"))));

@@ -173,6 +173,7 @@ impl Session {
         daemon: &Daemon,
         mut events: impl Stream<Item = Result<EventMessage, Error>> + Unpin,
     ) -> Result<Vec<Effect>, DockerError> {
+        let begun = Instant::now();
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let list =
             daemon.call("a list of containers", daemon.docker().list_containers(Some(options)));
@@ -188,19 +189,20 @@ impl Session {
                 rows = &mut list => break rows?,
             }
         };
-        let mut effects = vec![self.listed(rows)];
+        let took_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut effects = vec![self.listed(rows, took_ns)];
         effects.extend(early.into_iter().filter_map(|event| self.event(event)));
         Ok(effects)
     }
 
-    fn listed(&mut self, rows: Vec<ContainerSummary>) -> Effect {
+    fn listed(&mut self, rows: Vec<ContainerSummary>, took_ns: u64) -> Effect {
         if !self.was_up {
             info!(address = %self.endpoint, containers = rows.len(), "Docker answers");
             self.was_up = true;
         }
         let labels = self.known.labels();
         let rows = rows.into_iter().filter_map(|row| wire::summary(row, labels)).collect();
-        self.known.list(rows)
+        self.known.list(rows, took_ns)
     }
 
     fn event(&mut self, message: EventMessage) -> Option<Effect> {

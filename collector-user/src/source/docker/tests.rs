@@ -124,6 +124,11 @@ struct Watched {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// A list as [`Watched::next`] gives it: how long it really took is no constant.
+fn listed(containers: Vec<(ContainerId, ContainerMeta)>) -> DockerUpdate {
+    DockerUpdate::Listed { containers, took_ns: 0 }
+}
+
 impl Watched {
     fn start(host: Endpoint) -> Self {
         Self::start_patient(host, LIMIT)
@@ -137,7 +142,14 @@ impl Watched {
     }
 
     async fn next(&mut self) -> DockerUpdate {
-        timeout(PATIENCE, self.updates.recv()).await.expect("an update in time").expect("an update")
+        let next = timeout(PATIENCE, self.updates.recv()).await;
+        match next.expect("an update in time").expect("an update") {
+            DockerUpdate::Listed { containers, took_ns } => {
+                assert!(took_ns > 0, "a list takes time");
+                listed(containers)
+            }
+            other => other,
+        }
     }
 
     async fn next_reason(&mut self) -> String {
@@ -191,8 +203,8 @@ async fn a_daemon_is_listed_then_inspected_and_its_events_count_after_the_list()
         }
     });
     let mut watched = Watched::start(Endpoint::Unix(path));
-    let listed = DockerUpdate::Listed(vec![seen("web", "sha256:00", None)]);
-    assert_eq!(watched.next().await, listed);
+    let all = listed(vec![seen("web", "sha256:00", None)]);
+    assert_eq!(watched.next().await, all);
     let (id, renamed) = seen("shop", "busybox:1", None);
     assert_eq!(watched.next().await, DockerUpdate::Seen(id, renamed));
     let (id, exact) = seen("shop", "busybox:1", Some(7_250));
@@ -221,7 +233,7 @@ async fn a_container_gone_before_its_inspection_keeps_its_name_and_start() {
         }
     });
     let mut watched = Watched::start(Endpoint::Unix(path));
-    assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
+    assert_eq!(watched.next().await, listed(Vec::new()));
     let (id, created) = seen("flash", "busybox:1", None);
     assert_eq!(watched.next().await, DockerUpdate::Seen(id, created));
     let (id, started) = seen("flash", "busybox:1", Some(5_020));
@@ -255,7 +267,7 @@ async fn a_daemon_that_stops_answering_later_is_found_out_by_pings() {
         _ => Answer::Silence,
     });
     let mut watched = Watched::start(Endpoint::Unix(path));
-    assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
+    assert_eq!(watched.next().await, listed(Vec::new()));
     let reason = watched.next_reason().await;
     assert!(reason.contains("no answer to a ping"), "{reason}");
     watched.stop().await;
@@ -277,7 +289,7 @@ async fn a_daemon_that_ends_its_stream_is_listed_again() {
     });
     let mut watched = Watched::start(Endpoint::Unix(path));
     for _ in 0..2 {
-        assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
+        assert_eq!(watched.next().await, listed(Vec::new()));
         let reason = watched.next_reason().await;
         assert!(reason.contains("has ended its event stream"), "{reason}");
     }
@@ -295,7 +307,7 @@ async fn an_absent_daemon_is_told_of_once_and_found_when_it_comes() {
         Some("events") => Answer::Events { lines: Vec::new(), then: Then::Stays },
         _ => Answer::Json("[]".to_owned()),
     });
-    assert_eq!(watched.next().await, DockerUpdate::Listed(Vec::new()));
+    assert_eq!(watched.next().await, listed(Vec::new()));
     watched.stop().await;
 }
 

@@ -1,7 +1,12 @@
 //! A server on a free port, a ledger that answers it, and a client that speaks as
 //! much HTTP as the tests look at.
 
-use std::{net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU16,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use tokio::{
@@ -9,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::super::{Drained, serve};
@@ -39,7 +44,30 @@ pub(super) struct Server {
     hold: watch::Sender<bool>,
     /// Requests that the ledger keeps.
     kept: watch::Receiver<usize>,
+    pub(super) files: Arc<Mutex<Files>>,
     task: JoinHandle<Drained>,
+}
+
+/// How the reader of files behaves, and what it was asked.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) habit: Habit,
+    /// For what, and how long before the answer had to be there.
+    pub(super) asked: Vec<(Collectors, Duration)>,
+}
+
+/// How requests for readings are answered.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Habit {
+    /// At once.
+    #[default]
+    Prompt,
+    /// At the deadline, as when a file hangs.
+    Late,
+    /// Never, although the request is kept.
+    Silent,
+    /// Never, and the request is dropped.
+    Gone,
 }
 
 impl Server {
@@ -77,13 +105,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (snapshots, requests) = mpsc::channel(4);
-        let (readings, mut questions) = mpsc::channel::<ReadingsRequest>(4);
-        tokio::spawn(async move {
-            while let Some(question) = questions.recv().await {
-                // Whoever asked may be gone.
-                let _gone = question.reply.send(Readings::default());
-            }
-        });
+        let (readings, wanted) = mpsc::channel(4);
+        let files: Arc<Mutex<Files>> = Arc::default();
+        tokio::spawn(reader(Arc::clone(&files), wanted));
         let questions = Questions { snapshots, readings };
         let (hold, is_holding) = watch::channel(false);
         let (tally, kept) = watch::channel(0);
@@ -91,7 +115,7 @@ impl Server {
         let (shutdown, stopping) = watch::channel(false);
         let (ready, is_ready) = watch::channel(true);
         let task = tokio::spawn(serve(listener, config, questions, is_ready, stopping));
-        Self { address, shutdown, ready, hold, kept, task }
+        Self { address, shutdown, ready, hold, kept, files, task }
     }
 
     /// Lets the ledger keep requests unanswered until [`Self::release_snapshots`].
@@ -156,6 +180,29 @@ impl Server {
     }
 }
 
+async fn reader(files: Arc<Mutex<Files>>, mut requests: mpsc::Receiver<ReadingsRequest>) {
+    let mut kept = Vec::new();
+    while let Some(request) = requests.recv().await {
+        let habit = {
+            let mut files = files.lock().expect("no test has panicked");
+            let time = request.deadline.saturating_duration_since(Instant::now());
+            files.asked.push((request.collectors, time));
+            files.habit
+        };
+        match habit {
+            Habit::Prompt => {}
+            Habit::Late => sleep_until(request.deadline).await,
+            Habit::Silent => {
+                kept.push(request);
+                continue;
+            }
+            Habit::Gone => continue,
+        }
+        // Whoever asked may be gone.
+        let _gone = request.reply.send(Readings::default());
+    }
+}
+
 async fn ledger(
     snapshot: Arc<Snapshot>,
     mut requests: mpsc::Receiver<SnapshotRequest>,
@@ -195,6 +242,12 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a header.
+    pub(super) fn headers(&self, name: &str) -> Vec<&str> {
+        let found = self.headers.iter().filter(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str()).collect()
     }
 
     pub(super) fn text(&self) -> String {

@@ -3,6 +3,13 @@
 use super::*;
 use crate::model::container::DockerLosses;
 
+/// How long Docker takes for a list here.
+const TOOK_NS: u64 = 3_000_000;
+
+fn listed(containers: Vec<(ContainerId, ContainerMeta)>) -> DockerUpdate {
+    DockerUpdate::Listed { containers, took_ns: TOOK_NS }
+}
+
 fn seen(name: &str) -> DockerUpdate {
     let (id, meta) = named(name);
     DockerUpdate::Seen(id, meta)
@@ -30,11 +37,12 @@ fn names_come_from_docker_and_change_at_once() {
 fn a_list_told_twice_is_a_list_told_once() {
     let mut host = Host::new();
     host.make(9, &docker_path(), Some(3));
-    host.docker(DockerUpdate::Listed(vec![named("web")]));
+    host.docker(listed(vec![named("web")]));
     let once = host.snapshot();
-    host.docker(DockerUpdate::Listed(vec![named("web")]));
+    host.docker(listed(vec![named("web")]));
     assert_eq!(host.snapshot(), once);
-    assert_eq!(once.docker, DockerHealth { up: true, ..DockerHealth::default() });
+    let expected = DockerHealth { up: true, list_ns: TOOK_NS, ..DockerHealth::default() };
+    assert_eq!(once.docker, expected);
 }
 
 #[test]
@@ -44,10 +52,11 @@ fn losses_of_docker_are_counted_once_each() {
     host.docker(down());
     assert_eq!(host.snapshot().docker, DockerHealth::default(), "it was never there");
     for lost in 1..=2 {
-        host.docker(DockerUpdate::Listed(Vec::new()));
+        host.docker(listed(Vec::new()));
         host.docker(down());
         host.docker(down());
-        let expected = DockerHealth { disconnects: lost, ..DockerHealth::default() };
+        let expected =
+            DockerHealth { disconnects: lost, list_ns: TOOK_NS, ..DockerHealth::default() };
         assert_eq!(host.snapshot().docker, expected);
     }
 }
@@ -68,7 +77,7 @@ fn a_name_stays_for_as_long_as_the_series_whichever_ends_first() {
             host.docker(DockerUpdate::Removed(ContainerId::new(ID)));
         }),
         ("missing in a list", |host| {
-            host.docker(DockerUpdate::Listed(Vec::new()));
+            host.docker(listed(Vec::new()));
             host.remove(9);
         }),
     ];

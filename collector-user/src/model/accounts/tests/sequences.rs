@@ -39,7 +39,8 @@ fn event() -> impl Strategy<Value = Event> {
     let id = || prop_oneof![Just(ID), Just(INNER_ID)].prop_map(ContainerId::new);
     let identity = || (id(), "[ab]").prop_map(|(id, name)| (id, named(&name).1));
     let told = prop_oneof![
-        prop::collection::vec(identity(), 0..3).prop_map(DockerUpdate::Listed),
+        prop::collection::vec(identity(), 0..3)
+            .prop_map(|containers| DockerUpdate::Listed { containers, took_ns: 1 }),
         identity().prop_map(|(id, meta)| DockerUpdate::Seen(id, meta)),
         id().prop_map(DockerUpdate::Removed),
         Just(DockerUpdate::Down("gone".to_owned())),

@@ -33,7 +33,7 @@ async fn an_inspection_that_fails_is_repeated() {
     let scratch = tempfile::tempdir().unwrap();
     let path = serve_faulty(&scratch, ATTEMPTS - 1);
     let mut watched = Watched::start(Endpoint::Unix(path));
-    assert!(matches!(watched.next().await, DockerUpdate::Listed(_)));
+    assert!(matches!(watched.next().await, DockerUpdate::Listed { .. }));
     let (id, exact) = seen("web", "sha256:00", Some(7_000));
     assert_eq!(watched.next().await, DockerUpdate::Seen(id, exact));
     watched.stop().await;
@@ -44,7 +44,7 @@ async fn an_inspection_that_fails_for_good_is_counted() {
     let scratch = tempfile::tempdir().unwrap();
     let path = serve_faulty(&scratch, ATTEMPTS);
     let mut watched = Watched::start(Endpoint::Unix(path));
-    assert!(matches!(watched.next().await, DockerUpdate::Listed(_)));
+    assert!(matches!(watched.next().await, DockerUpdate::Listed { .. }));
     let losses = DockerLosses { containers: 0, inspections: 1 };
     assert_eq!(watched.next().await, DockerUpdate::Lost(losses));
     watched.stop().await;
@@ -72,8 +72,8 @@ async fn what_is_beyond_the_limits_is_counted() {
         }
     });
     let mut watched = Watched::start_patient(Endpoint::Unix(path), PATIENCE);
-    let DockerUpdate::Listed(listed) = watched.next().await else { panic!("no list") };
-    assert_eq!(listed.len(), KNOWN_LIMIT);
+    let DockerUpdate::Listed { containers, .. } = watched.next().await else { panic!("no list") };
+    assert_eq!(containers.len(), KNOWN_LIMIT);
     let losses = loop {
         match watched.next().await {
             DockerUpdate::Seen(..) => {}

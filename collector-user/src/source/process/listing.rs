@@ -1,0 +1,134 @@
+//! Which processes are a container's: `cgroup.procs`.
+//!
+//! Owns the list. Must not look at any process.
+
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::{
+    model::{
+        collectors::Collector,
+        readings::{Losses, Reason, Target},
+    },
+    source::{
+        files::{self, Buffer, Directory, reason},
+        text,
+    },
+};
+
+/// A process that a cgroup lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    /// Its pid, never 0.
+    pub(super) pid: u32,
+    /// Whether it is in a cgroup inside the container's.
+    pub(super) is_nested: bool,
+}
+
+/// The processes (not threads) of a container's cgroups by pid, each once: v1 may list one
+/// twice, and one that moves meanwhile is seen in two cgroups.
+pub(super) fn list(
+    hierarchy: &Path,
+    target: &Target,
+    buffer: &mut Buffer,
+    losses: &mut Losses,
+) -> Vec<Listed> {
+    let mut listed = Vec::new();
+    for cgroup in &target.cgroups {
+        let path = hierarchy.join(cgroup.trim_start_matches('/'));
+        let is_nested = *cgroup != target.path;
+        match Directory::open(&path).and_then(|it| it.list("cgroup.procs", buffer)) {
+            Ok(bytes) => {
+                for pid in pids(bytes) {
+                    match pid {
+                        Ok(pid) => listed.push(Listed { pid, is_nested }),
+                        Err(reason) => losses.count(Collector::Process, reason),
+                    }
+                }
+            }
+            // Of threads only: the cgroup above them lists their processes.
+            Err(error) if files::is(&error, Errno::OPNOTSUPP) => {
+                if !is_nested {
+                    // That one is not the container's, and lists others' processes too.
+                    losses.count(Collector::Process, Reason::Hidden);
+                }
+            }
+            Err(error) => losses.count(Collector::Process, reason(&error)),
+        }
+    }
+    listed.sort_unstable();
+    listed.dedup_by_key(|it| it.pid);
+    listed
+}
+
+/// Pids, one a line. 0 stands for a process of a pid namespace that can't be seen from the
+/// daemon's.
+fn pids(bytes: &[u8]) -> impl Iterator<Item = Result<u32, Reason>> {
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|byte| *byte == b'\n');
+    lines.filter(|_| !bytes.is_empty()).map(|line| {
+        let number = str::from_utf8(line).ok().and_then(text::number);
+        match number.and_then(|it| u32::try_from(it).ok()) {
+            Some(0) => Err(Reason::Hidden),
+            pid => pid.ok_or(Reason::Malformed),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target(cgroups: &[&str]) -> Target {
+        Target {
+            path: cgroups[0].into(),
+            cgroups: cgroups.iter().map(|path| (*path).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn processes_of_all_cgroups_are_listed_once_by_pid() {
+        let root = tempfile::tempdir().expect("a directory");
+        for (cgroup, pids) in [("c", "30\n4\n30\n"), ("c/in", "200\n4\n"), ("c/empty", "")] {
+            fs::create_dir(root.path().join(cgroup)).expect("made");
+            fs::write(root.path().join(cgroup).join("cgroup.procs"), pids).expect("written");
+        }
+        let mut losses = Losses::default();
+        let target = target(&["/c", "/c/in", "/c/empty", "/c/gone"]);
+        let listed = list(root.path(), &target, &mut Buffer::default(), &mut losses);
+        let expected = [(4, false), (30, false), (200, true)];
+        assert_eq!(listed, expected.map(|(pid, is_nested)| Listed { pid, is_nested }));
+        let mut vanished = Losses::default();
+        vanished.count(Collector::Process, Reason::Vanished);
+        assert_eq!(losses, vanished);
+    }
+
+    #[test]
+    fn a_line_that_is_no_pid_costs_itself_only() {
+        let lines = b"7\n0\n\n-3\n4294967296\n\xff\n8";
+        let malformed = Err(Reason::Malformed);
+        assert_eq!(
+            pids(lines).collect::<Vec<_>>(),
+            [Ok(7), Err(Reason::Hidden), malformed, malformed, malformed, malformed, Ok(8)]
+        );
+        assert_eq!(pids(b"").count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn pids_are_found_among_whatever_else(
+            before in "[^\n]{0,20}",
+            pid in 1_u32..,
+            after in any::<Vec<u8>>(),
+        ) {
+            let mut bytes = format!("{before}\n{pid}\n").into_bytes();
+            bytes.extend(after);
+            prop_assert_eq!(pids(&bytes).nth(1), Some(Ok(pid)));
+            prop_assert!(pids(&bytes).all(|it| it != Ok(0)));
+        }
+    }
+}
