@@ -74,8 +74,8 @@ pub struct Network {
     pub(super) interfaces: HashMap<MapData, [u64; 2], [u64; 3]>,
     pub(super) free: Queue<MapData, u32>,
     pub(super) events: AsyncFd<RingBuf<MapData>>,
-    /// `/proc/self/fdinfo/FD` of the two programs.
-    pub(super) program_infos: Vec<PathBuf>,
+    /// `/proc/self/fdinfo/FD` of the two programs, that of sent packets first.
+    pub(super) program_infos: [PathBuf; 2],
 }
 
 /// What the programs could not do as they should, since the start.
@@ -190,16 +190,40 @@ impl Network {
     /// An fdinfo file can't be read.
     pub fn missed(&self) -> io::Result<u64> {
         let infos = self.program_infos.iter();
-        infos.map(|path| Ok(recursion_misses(&fs::read_to_string(path)?))).sum()
+        infos.map(|path| Ok(number(&fs::read_to_string(path)?, "recursion_misses"))).sum()
+    }
+
+    /// How often the programs ran, that of sent packets first. The kernel counts it only
+    /// while `kernel.bpf_stats_enabled` is on: for checks that each run was counted here.
+    ///
+    /// # Errors
+    /// An fdinfo file can't be read.
+    pub fn runs(&self) -> io::Result<[u64; 2]> {
+        let [sent, received] = &self.program_infos;
+        let runs = |path| Ok::<_, io::Error>(number(&fs::read_to_string(path)?, "run_cnt"));
+        Ok([runs(sent)?, runs(received)?])
+    }
+
+    /// What all the slots have together.
+    pub fn total(&self) -> Traffic {
+        let mut total = Traffic::default();
+        for traffic in (0..self.cells.slots).map(|slot| self.cells.traffic(slot)) {
+            total.rx_bytes += traffic.rx_bytes;
+            total.rx_packets += traffic.rx_packets;
+            total.tx_bytes += traffic.tx_bytes;
+            total.tx_packets += traffic.tx_packets;
+        }
+        total
     }
 }
 
-/// The `recursion_misses:` line of a program's fdinfo (`bpf_prog_show_fdinfo`).
-fn recursion_misses(fdinfo: &str) -> u64 {
+/// A line of a program's fdinfo (`bpf_prog_show_fdinfo` in kernel/bpf/syscall.c); 0 on a
+/// kernel that does not tell it.
+fn number(fdinfo: &str, name: &str) -> u64 {
     fdinfo
         .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .and_then(|misses| misses.trim().parse().ok())
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|number| number.trim().parse().ok())
         .unwrap_or(0)
 }
 
@@ -208,9 +232,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misses_are_read_from_a_programs_fdinfo() {
+    fn a_programs_fdinfo_is_understood() {
         let fdinfo = "pos:\t0\nprog_id:\t21\nrun_cnt:\t9\nrecursion_misses:\t3\n";
-        assert_eq!(recursion_misses(fdinfo), 3);
-        assert_eq!(recursion_misses("pos:\t0\n"), 0, "before 5.12");
+        assert_eq!(number(fdinfo, "recursion_misses"), 3);
+        assert_eq!(number(fdinfo, "run_cnt"), 9);
+        assert_eq!(number("pos:\t0\n", "recursion_misses"), 0, "before 5.12");
     }
 }

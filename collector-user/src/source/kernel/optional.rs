@@ -3,7 +3,13 @@
 //! Owns which programs and maps belong to it, and how a refusal is told. Whatever fails
 //! here is a line in [`super::Kernel::degraded`].
 
-use std::{error::Error, fs::File, io, os::fd::AsRawFd, path::PathBuf};
+use std::{
+    error::Error,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
+};
 
 use aya::{
     Btf as AyaBtf, Ebpf,
@@ -53,7 +59,8 @@ pub(super) fn load_network(
     let slots = net_slots(options);
     let cells =
         PacketCells { cells: mapped(ebpf, "NET_COUNTERS", (cpus * slots) as usize)?, cpus, slots };
-    let program_infos = NETWORK.map(|name| info_path(ebpf, name)).into_iter().flatten().collect();
+    let [sent, received] = NETWORK;
+    let program_infos = [info_path(ebpf, sent)?, info_path(ebpf, received)?];
     let mut network = Network {
         cpus: mapped(ebpf, "NET_CPUS", cpus as usize)?,
         cells,
@@ -145,9 +152,7 @@ fn socket_program<'a>(
         .ok_or(LoadError::Foreign(name))
 }
 
-fn info_path(ebpf: &mut Ebpf, name: &'static str) -> Option<PathBuf> {
-    let program = program(ebpf, name).ok()?;
-    let fd = program.fd().ok()?;
-    let fd: rustix::fd::BorrowedFd<'_> = std::os::fd::AsFd::as_fd(fd);
-    Some(PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())))
+fn info_path(ebpf: &mut Ebpf, name: &'static str) -> Result<PathBuf, LoadError> {
+    let fd = program(ebpf, name)?.fd().map_err(|_| LoadError::Foreign(name))?;
+    Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())))
 }
