@@ -41,5 +41,6 @@ pub mod process;
 pub mod prometheus;
 pub mod scratch;
 pub mod slots;
+pub mod traffic;
 pub mod wait;
 pub mod workload;

@@ -22,6 +22,10 @@ use crate::{process::bound_command, wait};
 /// How long a process takes to get its own namespace.
 const NAMESPACE_LIMIT: Duration = Duration::from_secs(10);
 
+/// For the interfaces to come and those there are; none where the kernel has no IPv6.
+const NO_IPV6: &str = "for f in default all; do f=/proc/sys/net/ipv6/conf/$f/disable_ipv6; \
+                       [ ! -e $f ] || echo 1 > $f; done";
+
 /// A network namespace, held by a process.
 #[derive(Debug)]
 pub struct Netns {
@@ -29,7 +33,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// A new one, with `lo` up. Its holder ends with the thread that calls.
+    /// A new one, with `lo` up and IPv4 alone. Its holder ends with the thread that calls.
     pub fn new() -> Self {
         let mut command = bound_command("KILL", "unshare");
         command.args(["--net", "sleep", "infinity"]).stdout(Stdio::null());
@@ -39,6 +43,8 @@ impl Netns {
         wait::until("a network namespace", NAMESPACE_LIMIT, || {
             (netns.inum() != host).then_some(())
         });
+        // Of IPv6 there would be packets that nobody asked for, at times of the kernel's choice.
+        netns.run(&["sh", "-c", NO_IPV6]);
         netns.run(&["ip", "link", "set", "lo", "up"]);
         netns
     }
