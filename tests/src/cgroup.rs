@@ -19,6 +19,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
+    controllers,
     process::{Process, bound_command},
     wait, workload,
 };
@@ -61,17 +62,23 @@ impl Mounts {
 pub fn mounts() -> &'static Mounts {
     static MOUNTS: OnceLock<Mounts> = OnceLock::new();
     MOUNTS.get_or_init(|| {
-        let text = fs::read_to_string("/proc/self/mounts").expect("/proc/self/mounts");
-        let find = |fstype: &str, option: &str| {
-            text.lines().find_map(|line| {
-                let mut fields = line.split(' ').skip(1);
-                let (path, found, options) = (fields.next()?, fields.next()?, fields.next()?);
-                let wanted = found == fstype && options.split(',').any(|word| word == option);
-                wanted.then(|| PathBuf::from(path))
-            })
-        };
-        let (cpu, cpuacct) = (find("cgroup", "cpu"), find("cgroup", "cpuacct"));
-        Mounts { unified: find("cgroup2", "rw"), cpu, cpuacct }
+        let (cpu, cpuacct) = (v1_mount("cpu"), v1_mount("cpuacct"));
+        Mounts { unified: mount("cgroup2", "rw"), cpu, cpuacct }
+    })
+}
+
+/// Where v1's hierarchy of a controller is mounted, if it is.
+pub fn v1_mount(controller: &str) -> Option<PathBuf> {
+    mount("cgroup", controller)
+}
+
+fn mount(fstype: &str, option: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mounts").expect("/proc/self/mounts");
+    text.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, found, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let wanted = found == fstype && options.split(',').any(|word| word == option);
+        wanted.then(|| PathBuf::from(path))
     })
 }
 
@@ -160,7 +167,8 @@ pub fn path_of(pid: u32) -> String {
     found.unwrap_or_else(|| panic!("no cgroup of process {pid} in:\n{text}"))
 }
 
-fn below(root: &Path, path: &str) -> PathBuf {
+/// The directory of a cgroup in the hierarchy mounted at `root`.
+pub fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
@@ -168,6 +176,18 @@ fn unique_path(purpose: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("/sm-{}-{number}-{purpose}", process::id())
+}
+
+/// While it lives, this process is in a cgroup.
+#[derive(Debug)]
+pub struct Visit(());
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        for root in mounts().roots() {
+            let _ = fs::write(root.join("cgroup.procs"), process::id().to_string());
+        }
+    }
 }
 
 /// A cgroup of ours, removed on drop with whatever still runs in it.
@@ -203,6 +223,21 @@ impl Cgroup {
             let _ = fs::write(root.join("cgroup.subtree_control"), "+cpu");
         }
         Self::make(path, &mounts().roots())
+    }
+
+    /// Makes a cgroup at a path in every hierarchy whose files the daemon reads, as a
+    /// container engine does.
+    pub fn at_everywhere(path: &str) -> Self {
+        controllers::enable_above(path);
+        let more: Vec<PathBuf> =
+            controllers::READ.iter().filter_map(|controller| v1_mount(controller)).collect();
+        let mut roots = mounts().roots();
+        for root in &more {
+            if !roots.contains(&root.as_path()) {
+                roots.push(root);
+            }
+        }
+        Self::make(path, &roots)
     }
 
     fn make(path: &str, roots: &[&Path]) -> Self {
@@ -265,9 +300,11 @@ impl Cgroup {
         fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Moves this process inside.
-    pub fn enter(&self) {
+    /// Moves this process inside, and back to the root when the visit is over. It must be
+    /// over before the cgroup goes, which takes along whoever is inside.
+    pub fn visit(&self) -> Visit {
         self.admit(process::id());
+        Visit(())
     }
 
     /// Moves a process inside.
@@ -316,6 +353,10 @@ impl Cgroup {
         for directory in self.enclosing.drain(..).rev() {
             // Another cgroup may have come to live there.
             let _ = fs::remove_dir(directory);
+        }
+        // An engine that was given it as a parent has made it in its other hierarchies, too.
+        for root in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(below(&root.path(), &self.path));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -31,6 +31,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 const SCRAPE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Larger than the answer for a thousand containers.
+const ANSWER_LIMIT_BYTES: u64 = 64 << 20;
+
 /// The daemon, and one client of it.
 #[derive(Debug)]
 pub struct Daemon {
@@ -45,6 +48,27 @@ pub struct Daemon {
 pub struct Client {
     agent: ureq::Agent,
     url: String,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// `Content-Type`; empty if there is none.
+    pub content_type: String,
+    /// Body, decoded.
+    pub body: String,
+    /// From the question to the body's end.
+    pub took: Duration,
+}
+
+impl Answer {
+    /// The text format's series; panics unless the status is 200.
+    pub fn parsed(&self) -> Exposition {
+        assert_eq!(self.status, 200, "{}", self.body);
+        Exposition::parse(&self.body).unwrap_or_else(|error| panic!("{error} in:\n{}", self.body))
+    }
 }
 
 /// The release build of the daemon: what users run.
@@ -200,24 +224,39 @@ impl Client {
     /// GETs a path of the daemon: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let root = self.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        self.fetch(&format!("{root}{path}"))
+        let Answer { status, body, .. } = self.fetch(&format!("{root}{path}"), &[]);
+        (status, body)
     }
 
-    fn fetch(&self, url: &str) -> (u16, String) {
-        let mut response =
-            self.agent.get(url).call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+    /// A scrape with a query (empty, or from the question mark on) and headers; any status.
+    pub fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Answer {
+        self.fetch(&format!("{}{query}", self.url), headers)
+    }
+
+    fn fetch(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
+        let asked = Instant::now();
+        let request = headers
+            .iter()
+            .fold(self.agent.get(url), |request, &(name, value)| request.header(name, value));
+        let mut response = request.call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        let content_type = response.headers().get("Content-Type");
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = content_type.to_owned();
         let body = response
             .body_mut()
+            .with_config()
+            .limit(ANSWER_LIMIT_BYTES)
             .read_to_string()
             .unwrap_or_else(|error| panic!("body of {url}: {error}"));
-        (response.status().as_u16(), body)
+        let status = response.status().as_u16();
+        Answer { status, content_type, body, took: asked.elapsed() }
     }
 
     /// The text of a scrape.
     pub fn scrape_text(&self) -> String {
-        let (status, text) = self.fetch(&self.url);
-        assert_eq!(status, 200, "GET {}: {text}", self.url);
-        text
+        let Answer { status, body, .. } = self.fetch(&self.url, &[]);
+        assert_eq!(status, 200, "GET {}: {body}", self.url);
+        body
     }
 
     /// A scrape, parsed.

@@ -8,7 +8,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Mutex,
     thread,
     time::Duration,
@@ -150,6 +150,17 @@ impl Dockerd {
         Container { id, name: name.to_owned() }
     }
 
+    /// Makes a container that is not started.
+    pub fn create(&self, name: &str, arguments: &[&str]) {
+        let line = run_line(&[], name, &[], arguments);
+        self.docker(&[&["create"], &line[1..]].concat());
+    }
+
+    /// Starts another process in a container: `workload ARGUMENTS`.
+    pub fn exec(&self, name: &str, arguments: &[&str]) {
+        self.docker(&[&["exec", "--detach", name, "/bin/workload"], arguments].concat());
+    }
+
     /// Runs a container to its end and removes it; its stdout.
     pub fn run_to_end(&self, name: &str, options: &[&str], arguments: &[&str]) -> String {
         self.docker(&run_line(&["--rm"], name, options, arguments))
@@ -203,8 +214,11 @@ fn run_line<'a>(
     options: &[&'a str],
     arguments: &[&'a str],
 ) -> Vec<&'a str> {
-    let common = ["--network", "none", "--log-driver", "none", "--name", name];
-    [&["run"], how, &common, options, &[IMAGE], arguments].concat()
+    // There is no bridge. Naming two networks is not replacing one.
+    let network: &[&str] =
+        if options.contains(&"--network") { &[] } else { &["--network", "none"] };
+    let common = ["--log-driver", "none", "--name", name];
+    [&["run"], how, network, &common, options, &[IMAGE], arguments].concat()
 }
 
 /// Does `work` for each item in [`PARALLEL`] threads.
@@ -241,8 +255,11 @@ impl Drop for Dockerd {
             println!("left behind: containers of {}", self.host());
         }
         // With live-restore the engine mounts its data on itself, and leaves it so.
-        let data = self.scratch.join("data");
-        let _ = Command::new("umount").arg("--quiet").arg(data).status();
+        // So it leaves the host's network, once a container was in it.
+        for mounted in ["data", "exec/netns/default"] {
+            let path = self.scratch.join(mounted);
+            let _ = Command::new("umount").arg("--quiet").arg(path).stderr(Stdio::null()).status();
+        }
         // The engine leaves its cgroup parent behind in every hierarchy. If other
         // containers live there (of another engine), removing fails, and must.
         let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();

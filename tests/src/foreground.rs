@@ -4,12 +4,10 @@
 //! meanwhile must not decide when the reader runs. The last CPU is left to the load
 //! that is measured.
 
-use std::{fs, process};
-
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
-    cgroup::{Cgroup, mounts},
+    cgroup::{Cgroup, Visit},
     host::cpus,
 };
 
@@ -18,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Foreground {
     affinity: CpuSet,
+    // Over before the cgroup goes.
+    _visit: Visit,
     _cgroup: Cgroup,
 }
 
@@ -26,23 +26,19 @@ impl Foreground {
     pub fn enter() -> Self {
         let cgroup = Cgroup::new("foreground");
         cgroup.set_highest_weight();
-        cgroup.enter();
+        let visit = cgroup.visit();
         let affinity = sched_getaffinity(None).expect("this thread's CPUs");
         let mut rest = affinity;
         if cpus() > 1 {
             rest.unset(cpus() - 1);
         }
         sched_setaffinity(None, &rest).expect("all CPUs but the last");
-        Self { affinity, _cgroup: cgroup }
+        Self { affinity, _visit: visit, _cgroup: cgroup }
     }
 }
 
 impl Drop for Foreground {
     fn drop(&mut self) {
-        // Back to the root, or the cgroup could not be removed.
-        for root in mounts().roots() {
-            let _ = fs::write(root.join("cgroup.procs"), process::id().to_string());
-        }
         let _ = sched_setaffinity(None, &self.affinity);
     }
 }

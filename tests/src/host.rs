@@ -70,6 +70,8 @@ fn lack(need: Need) -> Result<(), String> {
             has("dockerd", "docker.io")?;
             has("docker", "docker.io")?;
             has("rustc", "rustup's stable toolchain")?;
+            has("ip", "iproute2")?;
+            has("ps", "procps")?;
             has("busybox", "busybox-static")
         }
         Need::Prometheus => {

@@ -8,9 +8,12 @@
 //! - [`wait`]: bounded polling.
 //! - [`workload`]: builds and names the program whose CPU use is measured.
 //! - [`cgroup`]: cgroups of our own, and the kernel's own figures for any cgroup.
-//! - [`dockerd`]: a private Docker engine.
+//! - [`controllers`], [`procfs`]: what the kernel's files tell, to compare with.
+//! - [`dockerd`]: a private Docker engine; [`stats`]: what `docker stats` shows.
+//! - [`network`]: wires between containers.
 //! - [`daemon`]: the real `slicemeter`.
 //! - [`metrics`]: a strict reader of the exposition format.
+//! - [`collectors`]: what the daemon says of its collectors.
 //! - [`slots`]: the daemon's slots, as it tells of them.
 //! - [`compare`]: our figure beside the kernel's, read so that the two can be compared.
 //! - [`bpf`]: which eBPF objects exist in the kernel.
@@ -29,18 +32,23 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod collectors;
 pub mod compare;
+pub mod controllers;
 pub mod daemon;
 pub mod dockerd;
 pub mod foreground;
 pub mod host;
 pub mod metrics;
 pub mod netns;
+pub mod network;
 pub mod packets;
 pub mod process;
+pub mod procfs;
 pub mod prometheus;
 pub mod scratch;
 pub mod slots;
+pub mod stats;
 pub mod traffic;
 pub mod wait;
 pub mod workload;

@@ -4,6 +4,8 @@
 //! every family, each family in one piece, no series twice, counters that are neither
 //! negative nor NaN, histograms that are cumulative and complete, no timestamps.
 
+mod openmetrics;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels by name.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path, thread::sleep, time::Duration};
 
 use slicemeter::{
-    model::processes::Traffic,
+    model::networks::Traffic,
     source::{
         cgroupfs::{self, Choice},
         kernel::{

@@ -59,17 +59,26 @@ impl Prometheus {
         Self { url, agent, _process: process, _scratch: scratch }
     }
 
-    /// Answers an instant query: labels and value of each series.
-    pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
-        let answer: Value = self
-            .agent
-            .get(format!("{}/api/v1/query", self.url))
-            .query("query", query)
+    fn ask(&self, what: &str, key: &str, value: &str) -> Value {
+        self.agent
+            .get(format!("{}/api/v1/{what}", self.url))
+            .query(key, value)
             .call()
-            .unwrap_or_else(|error| panic!("{query}: {error}"))
+            .unwrap_or_else(|error| panic!("{what} {value}: {error}"))
             .body_mut()
             .read_json()
-            .expect("JSON of Prometheus");
+            .expect("JSON of Prometheus")
+    }
+
+    /// The type that it knows of a metric; `None` if it knows none.
+    pub fn kind(&self, metric: &str) -> Option<String> {
+        let answer = self.ask("metadata", "metric", metric);
+        Some(answer["data"][metric][0]["type"].as_str()?.to_owned())
+    }
+
+    /// Answers an instant query: labels and value of each series.
+    pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
+        let answer = self.ask("query", "query", query);
         let series = answer["data"]["result"].as_array().expect("a vector");
         series
             .iter()

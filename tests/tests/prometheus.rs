@@ -70,7 +70,7 @@ fn prometheus_answers_with_the_burners_half_cpu() {
 }
 
 #[test]
-fn promtool_finds_nothing() {
+fn promtool_finds_nothing_but_cadvisors_own_name() {
     if !ready(&[Need::Kernel, Need::Docker, Need::Prometheus]) {
         return;
     }
@@ -81,7 +81,8 @@ fn promtool_finds_nothing() {
         scrape.get("container_last_seen", &[("name", "checked")]).is_some()
     });
     let complaints = promtool_complaints(&daemon.client().scrape_text());
-    // No name of cAdvisor's that we took over breaks its rules: see docs/metrics.md.
-    assert_eq!(complaints, [""; 0]);
+    // One name of cAdvisor's that we took over breaks its rules: see docs/metrics.md.
+    let known = "container_memory_failcnt counter metrics should have \"_total\" suffix";
+    assert_eq!(complaints, [known]);
     daemon.stop();
 }

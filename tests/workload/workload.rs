@@ -5,11 +5,12 @@
 //! by: the kernel's own books are what ours are compared with.
 
 use std::{
-    env,
+    env, fs,
     hint::black_box,
-    io,
-    process::exit,
-    thread::sleep,
+    io::{self, Write},
+    net::UdpSocket,
+    process::{Child, Command, exit},
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -20,11 +21,37 @@ const USAGE: &str = "usage: workload VERB
   storm N [--on-line]             N processes of less than a millisecond, one after the
                                   other; figures as JSON; then sleep until killed.
                                   --on-line: begin when a line arrives on stdin
-  sleep SECS                      do nothing";
+  sleep SECS                      do nothing
+  linger MS                       the same, shorter
+  threads N SECS                  N busy threads of one process
+  headless SECS                   a busy thread of a process whose first thread has ended
+  named SECS                      do nothing under a name that is hard to read
+  family N SECS                   N children that do nothing, and their parent
+  parent SECS                     a child that has used CPU time and was waited for, one
+                                  that wasn't, and their parent, which does nothing
+  execs RATE SECS                 so many programs started a second, each for some ms;
+                                  then prints how many there were
+  hog MB SECS [--in-child MS]     use so much memory, then do nothing; --in-child: a child
+                                  does, some ms later, and its end is not the parent's
+  cache MB SECS                   write a file of that size, then do nothing
+  send ADDRESS N BYTES            N UDP packets with so many bytes in each";
 
 /// CPU time each process of the storm uses by itself: with fork and exit it stays
 /// under a millisecond.
 const STORM_SPIN: Duration = Duration::from_micros(250);
+
+/// CPU time of each child of `parent`: some ticks in user mode.
+const CHILD_SPIN: Duration = Duration::from_millis(100);
+
+/// The longest life of a program of `execs`: several are there at any moment.
+const LINGER_MS: u64 = 16;
+
+/// All that a reader of `/proc/PID/stat` can stumble over, in the 15 bytes of a name.
+const ODD_NAME: &str = ") (R) 1\n2) S 3(";
+
+/// Pages are touched one by one.
+const PAGE_BYTES: usize = 4_096;
+const MB_BYTES: usize = 1 << 20;
 
 /// How much work lies between two looks at the clock.
 const SPIN_STEPS: u32 = 2_000;
@@ -38,6 +65,11 @@ const RUSAGE_CHILDREN: i32 = -1;
 const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
 /// Words of glibc's `cpu_set_t`.
 const CPU_SET_WORDS: usize = 16;
+/// `exit`: of the calling thread alone.
+#[cfg(target_arch = "x86_64")]
+const SYS_EXIT: i64 = 60;
+#[cfg(target_arch = "aarch64")]
+const SYS_EXIT: i64 = 93;
 
 #[repr(C)]
 struct Timespec {
@@ -51,6 +83,7 @@ unsafe extern "C" {
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
     fn getrusage(who: i32, usage: *mut [i64; RUSAGE_WORDS]) -> i32;
     fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+    fn syscall(number: i64, ...) -> i64;
     fn sched_setaffinity(pid: i32, bytes: usize, set: *const [u64; CPU_SET_WORDS]) -> i32;
 }
 
@@ -76,6 +109,24 @@ fn main() {
             storm(number(processes));
         }
         ["sleep", secs] => sleep(seconds(secs)),
+        ["linger", ms] => sleep(millis(ms)),
+        ["threads", threads, secs] => burn_in_threads(number(threads), seconds(secs)),
+        ["headless", secs] => headless(seconds(secs)),
+        ["named", secs] => {
+            fs::write("/proc/self/comm", ODD_NAME).expect("a name for oneself");
+            sleep(seconds(secs));
+        }
+        ["family", children, secs] => family(number(children), seconds(secs)),
+        ["parent", secs] => parent(seconds(secs)),
+        ["execs", rate, secs] => execs(number(rate), seconds(secs)),
+        ["hog", mb, secs] => hog(mb, seconds(secs)),
+        ["hog", mb, secs, "--in-child", ms] => {
+            sleep(millis(ms));
+            child(&["hog", mb, secs]).wait().expect("wait for a child");
+            sleep(seconds(secs));
+        }
+        ["cache", mb, secs] => cache(mb, seconds(secs)),
+        ["send", address, packets, bytes] => send(address, number(packets), size(bytes)),
         _ => {
             eprintln!("{USAGE}");
             exit(64);
@@ -88,6 +139,10 @@ fn number(word: &str) -> u64 {
         eprintln!("not a number: {word}\n{USAGE}");
         exit(64)
     })
+}
+
+fn size(word: &str) -> usize {
+    usize::try_from(number(word)).expect("a size")
 }
 
 fn seconds(word: &str) -> Duration {
@@ -184,5 +239,89 @@ fn storm(processes: u64) {
     // The cgroup, and with it the kernel's own figure, lives as long as we do.
     loop {
         sleep(Duration::from_secs(3_600));
+    }
+}
+
+/// This program once more, as a child.
+fn child(arguments: &[&str]) -> Child {
+    Command::new("/proc/self/exe").args(arguments).spawn().expect("a child")
+}
+
+fn burn_in_threads(threads: u64, wall: Duration) {
+    let threads: Vec<_> = (0..threads).map(|_| thread::spawn(move || burn(wall))).collect();
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
+}
+
+fn headless(wall: Duration) {
+    thread::spawn(move || {
+        burn(wall);
+        exit(0);
+    });
+    // SAFETY: ends this thread and nothing else; no other uses anything of its stack.
+    unsafe { syscall(SYS_EXIT, 0_i64) };
+}
+
+fn family(children: u64, wall: Duration) {
+    let secs = wall.as_secs().to_string();
+    let _children: Vec<Child> = (0..children).map(|_| child(&["sleep", &secs])).collect();
+    sleep(wall);
+}
+
+fn parent(wall: Duration) {
+    let spin = CHILD_SPIN.as_millis().to_string();
+    let status = child(&["spin-ms", &spin]).wait().expect("wait for a child");
+    assert!(status.success(), "a child: {status}");
+    let _zombie = child(&["spin-ms", &spin]);
+    sleep(wall);
+}
+
+/// Keeps to the rate on average: what was late is caught up with.
+fn execs(rate: u64, wall: Duration) {
+    let started = Instant::now();
+    let mut begun: u64 = 0;
+    let mut children: Vec<Child> = Vec::new();
+    while started.elapsed() < wall {
+        let due = rate * started.elapsed().as_millis() as u64 / 1_000;
+        while begun < due {
+            let ms = (begun % LINGER_MS).to_string();
+            children.push(child(&["linger", &ms]));
+            begun += 1;
+        }
+        children.retain_mut(|child| child.try_wait().expect("wait for a child").is_none());
+        sleep(Duration::from_millis(1));
+    }
+    for mut child in children {
+        child.wait().expect("wait for a child");
+    }
+    println!("{begun}");
+}
+
+fn hog(mb: &str, wall: Duration) {
+    let mut memory = vec![0_u8; size(mb) * MB_BYTES];
+    for page in memory.chunks_mut(PAGE_BYTES) {
+        page[0] = 1;
+    }
+    black_box(&mut memory);
+    sleep(wall);
+}
+
+fn cache(mb: &str, wall: Duration) {
+    // In pieces: none of it should stay in memory of our own.
+    let piece = [1; PAGE_BYTES];
+    let mut file = fs::File::create("/cache").expect("a file");
+    for _ in 0..size(mb) * MB_BYTES / PAGE_BYTES {
+        file.write_all(&piece).expect("a piece of it");
+    }
+    sleep(wall);
+}
+
+fn send(address: &str, packets: u64, bytes: usize) {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let payload = vec![0; bytes];
+    for _ in 0..packets {
+        // Nobody listens there: an error tells of an earlier packet.
+        let _ = socket.send_to(&payload, address);
     }
 }

@@ -53,13 +53,21 @@ pub(crate) const EBPF_TOOLCHAIN: Need = Need {
 };
 
 /// What the real-kernel tests run beside the daemon: a private dockerd, without a
-/// network, with an image of busybox, and Prometheus with promtool.
-pub(crate) const KERNEL_TESTS: [Need; 4] = [
-    Need::of(&["docker.io"], &[Evidence::Program("dockerd"), Evidence::Program("docker")]),
+/// network, with an image of busybox; `ip`, which lays wires between its containers; `ps`,
+/// which `docker top` asks; and Prometheus with promtool.
+pub(crate) const KERNEL_TESTS: [Need; 5] = [
+    DOCKER,
     Need::of(&["prometheus"], &[Evidence::Program("prometheus"), Evidence::Program("promtool")]),
-    Need::of(&["busybox-static"], &[Evidence::StaticProgram("busybox")]),
     NETWORKS,
+    Need::of(&["procps"], &[Evidence::Program("ps")]),
+    BUSYBOX,
 ];
+
+/// A private engine and what is in its image, beside our own workload.
+pub(crate) const DOCKER: Need =
+    Need::of(&["docker.io"], &[Evidence::Program("dockerd"), Evidence::Program("docker")]);
+pub(crate) const BUSYBOX: Need =
+    Need::of(&["busybox-static"], &[Evidence::StaticProgram("busybox")]);
 
 /// For `perf bench`, by which `bench switch` measures a switch from outside.
 pub(crate) const PERF: Need = Need::of(&["linux-perf"], &[Evidence::Program("perf")]);

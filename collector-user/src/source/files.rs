@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::model::readings::Reason;
+use crate::model::losses::Reason;
 
 /// Room for the first read: all but the biggest files fit.
 const BUFFER_BYTES: usize = 16 * 1024;

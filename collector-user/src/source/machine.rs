@@ -10,7 +10,8 @@ use super::{
 };
 use crate::model::{
     collectors::Collector,
-    readings::{Losses, Machine, Reason},
+    losses::{Losses, Reason},
+    readings::Machine,
 };
 
 /// Reads the host's size.

@@ -21,8 +21,10 @@ use super::{
 };
 use crate::model::{
     collectors::Collector,
-    processes::{ContainerProcesses, Process, Traffic},
-    readings::{Losses, Reason, Target},
+    losses::{Losses, Reason},
+    networks::Traffic,
+    processes::{ContainerProcesses, Process},
+    targets::Target,
 };
 
 /// Where processes are listed and read, and how many.
@@ -77,7 +79,8 @@ impl ProcessReader {
             return ContainerProcesses::default();
         }
         let listed = listing::list(&self.options.hierarchy, target, buffer, losses);
-        let mut found = ContainerProcesses::default();
+        let mut found =
+            ContainerProcesses { is_empty: listed.is_empty(), ..ContainerProcesses::default() };
         let mut inquiry = Inquiry::default();
         let mut not_found = Vec::new();
         for Listed { pid, .. } in self.choose(listed, losses) {

@@ -3,10 +3,7 @@
 use prometheus::proto::MetricType;
 
 use super::{Family, Samples, Scrape, Stability, counter, gauge, pair, seconds};
-use crate::model::{
-    collectors::Collector,
-    readings::{Outcome, Reason},
-};
+use crate::model::{collectors::Collector, losses::Reason, readings::Outcome};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::*;
 use crate::model::{
     container::{ContainerId, ContainerMeta, DockerLosses},
-    processes::{ContainerProcesses, CpuTicks, Memory, Network, Traffic},
-    readings::{HOST_PATH, Losses, Machine, Outcome, Reason},
+    losses::{Losses, Reason},
+    networks::{Network, Traffic},
+    processes::{ContainerProcesses, CpuTicks, Memory},
+    readings::{Machine, Outcome},
     resources::{self, Bandwidth, Limit, Pressure, Pressures},
     snapshot::{CgroupView, ContainerView, DockerHealth, Exited, LedgerHealth, SlotCounts},
+    targets::HOST_PATH,
 };
 
 /// 2024-01-02 03:04:05.678 UTC.
@@ -156,13 +159,14 @@ fn processes() -> ContainerProcesses {
     let memory =
         Memory { vmsize_kb: Some(123_456), vmrss_kb: Some(7_890), rssfile_kb: Some(4_321) };
     ContainerProcesses {
+        is_empty: false,
         processes: vec![
             Process { pid: 4_001, times: Some(times), memory },
             // A zombie, and one that ended while it was read.
             Process { pid: 4_002, times: Some(CpuTicks::default()), memory: Memory::default() },
             Process { pid: 4_003, ..Process::default() },
         ],
-        network: Some(Network::Other { netns: 4_026_532_000, traffic: traffic(1) }),
+        network: Some(Network::Other { netns: 4_026_532_000, traffic: Some(traffic(1)) }),
     }
 }
 

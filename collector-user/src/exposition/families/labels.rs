@@ -12,9 +12,9 @@ use std::{
 use prometheus::proto::LabelPair;
 
 use crate::model::{
-    readings::HOST_PATH,
     resources::Resources,
     snapshot::{ContainerView, Snapshot},
+    targets::HOST_PATH,
     usage::Usage,
 };
 

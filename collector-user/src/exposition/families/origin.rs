@@ -13,9 +13,11 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 use super::{Cases, Family, Samples, Scrape, Stability, cases, gauge, labels::name, pair};
 use crate::model::{
     collectors::Collector,
-    processes::{Candidate, NotCharged, Process, Traffic, charge},
-    readings::{HOST_PATH, Readings},
+    networks::{Candidate, NotCharged, Traffic, charge},
+    processes::Process,
+    readings::Readings,
     snapshot::{ContainerView, Snapshot},
+    targets::HOST_PATH,
 };
 
 const PROCESS: &[&str] = &["id", "name", "type", "pid"];
@@ -52,6 +54,7 @@ struct NetworksNotCharged {
     host: u64,
     shared: u64,
     unknown: u64,
+    empty: u64,
 }
 
 impl Origin {
@@ -81,6 +84,7 @@ impl Origin {
         let candidate = |(_, it): &(usize, &ContainerView)| Candidate {
             path: it.path.clone(),
             started_at_ms: it.started_at_ms(),
+            has_processes: readings.processes.get(&it.path).is_none_or(|it| !it.is_empty),
             network: readings.processes.get(&it.path).and_then(|it| it.network),
         };
         let charged = charge(&containers.iter().map(candidate).collect::<Vec<_>>());
@@ -98,6 +102,7 @@ impl Origin {
                 Err(NotCharged::Host) => self.not_charged.host += 1,
                 Err(NotCharged::Shared) => self.not_charged.shared += 1,
                 Err(NotCharged::Unknown) => self.not_charged.unknown += 1,
+                Err(NotCharged::Empty) => self.not_charged.empty += 1,
             }
         }
     }
@@ -206,7 +211,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Running containers without node_container_net_* series: host when they use the \
                host's network, shared when another container was in the same network first and \
-               has its series, unknown when none of their processes could be asked.",
+               has its series, unknown when it could not be read, empty \
+               when there is no process in it.",
         labels: &["reason"],
         collector: Some(Collector::Process),
         source: "/proc/PID/ns/net",
@@ -221,6 +227,7 @@ const NOT_CHARGED: &Cases<NetworksNotCharged> = &[
     ("host", |networks| networks.host as f64),
     ("shared", |networks| networks.shared as f64),
     ("unknown", |networks| networks.unknown as f64),
+    ("empty", |networks| networks.empty as f64),
 ];
 
 const fn of_process(

@@ -88,7 +88,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "container_memory_kernel_usage",
-        "Memory that the kernel itself uses for the cgroup, in bytes: stacks, page tables, slabs.",
+        "Memory that the kernel itself uses for the cgroup, in bytes: stacks, page tables, slabs; \
+         for the host, what it uses for the cgroups in it only.",
         "memory.stat: kernel, before Linux 5.18 the sum of its parts; v1 memory.kmem.usage_in_bytes",
         |it| it.memory.kernel.map(count),
     ),
@@ -185,7 +186,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "container_spec_memory_swap_limit_bytes",
-        "Limit of swap, in bytes; 0 if there is none. On v1 of memory and swap together.",
+        "Limit of swap, in bytes; 0 if there is none, and where swapping is forbidden. On v1 of \
+         memory and swap together.",
         "memory.swap.max; v1 memory.memsw.limit_in_bytes",
         |it| it.memory.swap_limit.map(limit),
     ),

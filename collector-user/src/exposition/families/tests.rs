@@ -13,7 +13,8 @@ use crate::{
     exposition::{docs::matches_file, format::Format},
     model::{
         container::{ContainerId, ContainerMeta},
-        processes::{ContainerProcesses, CpuTicks, Network, Traffic},
+        networks::{Network, Traffic},
+        processes::{ContainerProcesses, CpuTicks},
         snapshot::ContainerView,
     },
 };
@@ -164,7 +165,7 @@ fn a_container_id_at_two_places_makes_no_series_twice() {
     read.processes[0].times = Some(CpuTicks::default());
     read.processes.push(Process { pid: 9, times: Some(CpuTicks::default()), ..read.processes[0] });
     let traffic = Traffic { rx_bytes: 1, ..Traffic::default() };
-    read.network = Some(Network::Other { netns: 1, traffic });
+    read.network = Some(Network::Other { netns: 1, traffic: Some(traffic) });
     readings.processes.insert(twin.path, read);
     let scrape = || {
         let parts = Parts { readings: readings.clone(), ..fixture::scrape(snapshot.clone()).parts };

@@ -18,8 +18,9 @@ use super::controllers::{Controllers, Part, Place, Version};
 use crate::{
     model::{
         collectors::Collector,
-        readings::{HOST_PATH, Losses, Reason, Target},
+        losses::{Losses, Reason},
         resources::Resources,
+        targets::{HOST_PATH, Target},
     },
     source::files::{Buffer, Directory, is, reason},
 };

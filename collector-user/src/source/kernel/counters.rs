@@ -16,7 +16,8 @@ use crate::model::{
 };
 
 /// How often a CPU's record is read again while that CPU writes it. A write takes some
-/// 50 ns; sixty-four of them in a row mean that something else is wrong.
+/// 50 ns; sixty-four reads that meet one mean that it stands still: the hypervisor has
+/// taken the CPU away in mid-write, for longer than a scrape can spin.
 const MAX_READS: u32 = 64;
 
 /// [`CpuState::sequence`] once its first switch is written.
@@ -66,16 +67,11 @@ impl Counters {
             if state.sequence.load(Ordering::Acquire) < FIRST_WRITTEN {
                 continue;
             }
-            add_tallies(&mut tallies, state);
             let (in_flight, reads) = self.in_flight(cpu, state);
             self.retries += u64::from(reads - 1);
-            match &in_flight {
-                Some(slice) => {
-                    tallies.idle_ns += slice.idle_ns;
-                    tallies.elapsed_ns += slice.elapsed_ns;
-                }
-                None => self.failures += 1,
-            }
+            self.failures += u64::from(in_flight.is_none());
+            add_tallies(&mut tallies, state);
+            add_times(&mut tallies, state, in_flight.as_ref());
             cpus.push((cpu, in_flight));
         }
         Reading { counters: self, cpus, tallies }
@@ -186,6 +182,22 @@ fn add_tallies(tallies: &mut LedgerHealth, cpu: &CpuState<AtomicU64>) {
     tallies.ids_exhausted += load(&cpu.ids_exhausted);
 }
 
+/// Adds the CPU's times. Where the slice in flight could not be read, its words tell all
+/// the same since when the CPU is accounted, and what idleness is closed: each word is
+/// whole, and neither goes back. Left out, its usage would stand beside the other CPUs'
+/// time alone, and the books would seem to hold more than there was.
+fn add_times(tallies: &mut LedgerHealth, cpu: &CpuState<AtomicU64>, in_flight: Option<&InFlight>) {
+    let (idle_ns, elapsed_ns) = match in_flight {
+        Some(seen) => (seen.idle_ns, seen.elapsed_ns),
+        None => (
+            cpu.idle_ns.load(Ordering::Relaxed),
+            monotonic_ns().saturating_sub(cpu.born_at_ns.load(Ordering::Relaxed)),
+        ),
+    };
+    tallies.idle_ns += idle_ns;
+    tallies.elapsed_ns += elapsed_ns;
+}
+
 fn add_buckets(histogram: &mut Log2Histogram, words: &[AtomicU64; BUCKETS]) {
     for (bucket, word) in histogram.buckets.iter_mut().zip(words) {
         *bucket += word.load(Ordering::Relaxed);
@@ -197,4 +209,28 @@ fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     // Monotonic time counts from boot: neither part is ever negative.
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_whose_slice_cant_be_read_has_its_times_all_the_same() {
+        let now_ns = monotonic_ns();
+        let cpu = CpuState::<AtomicU64> {
+            idle_ns: AtomicU64::new(700),
+            born_at_ns: AtomicU64::new(now_ns.saturating_sub(1000)),
+            ..CpuState::default()
+        };
+        let mut tallies = LedgerHealth { idle_ns: 1, elapsed_ns: 2, ..LedgerHealth::default() };
+        add_times(&mut tallies, &cpu, None);
+        assert_eq!(tallies.idle_ns, 701);
+        assert!(tallies.elapsed_ns >= 1002, "{tallies:?}");
+
+        let seen = InFlight { slot: None, runtime_ns: 0, idle_ns: 900, elapsed_ns: 1500 };
+        let mut tallies = LedgerHealth::default();
+        add_times(&mut tallies, &cpu, Some(&seen));
+        assert_eq!((tallies.idle_ns, tallies.elapsed_ns), (900, 1500));
+    }
 }

@@ -22,7 +22,7 @@ pub use events::{InterfaceEvent, InterfaceId};
 use tokio::io::unix::AsyncFd;
 
 use super::mapped::MappedArray;
-use crate::model::processes::Traffic;
+use crate::model::networks::Traffic;
 
 /// `BPF_EXIST` (include/uapi/linux/bpf.h).
 const EXIST: u64 = 2;

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use crate::{
     model::{
         collectors::Collector,
-        readings::{Losses, Reason, Target},
+        losses::{Losses, Reason},
+        targets::Target,
     },
     source::{
         files::{self, Buffer, Directory, reason},

@@ -11,8 +11,8 @@ use super::values;
 use crate::{
     model::{
         collectors::Collector,
-        processes::{Network, Traffic},
-        readings::{Losses, Reason},
+        losses::{Losses, Reason},
+        networks::{Network, Traffic},
     },
     source::{
         files::{self, Buffer, Directory, reason},
@@ -87,7 +87,7 @@ fn network(
         // The network ended with its last process (`seq_open_net` in fs/proc/proc_net.c).
         if files::is(&error, Errno::NXIO) { Reason::Vanished } else { reason(&error) }
     })?;
-    let traffic = sum(bytes, losses, |name, _| name != b"lo").unwrap_or_default();
+    let traffic = Some(sum(bytes, losses, |name, _| name != b"lo").unwrap_or_default());
     Ok(Network::Other { netns, traffic })
 }
 

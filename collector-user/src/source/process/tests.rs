@@ -10,7 +10,8 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use self::fixture::*;
 use super::*;
-use crate::model::processes::{Memory, Network};
+use crate::model::networks::Network;
+use crate::model::processes::Memory;
 
 #[test]
 fn processes_of_nested_cgroups_are_the_containers_and_are_told_by_pid() {
@@ -23,7 +24,7 @@ fn processes_of_nested_cgroups_are_the_containers_and_are_told_by_pid() {
     let (found, losses) = fixture.read();
     assert_eq!(found.processes, [5, 12, 30, 40].map(written));
     // Of the container's own cgroup, although 5 is lower.
-    assert_eq!(found.network, Some(Network::Other { netns: 7, traffic: traffic(10) }));
+    assert_eq!(found.network, Some(Network::Other { netns: 7, traffic: Some(traffic(10)) }));
     assert_eq!(losses, Losses::default());
 }
 
@@ -141,11 +142,11 @@ fn all_interfaces_but_lo_are_added_up_and_a_mangled_one_is_left_out() {
     ];
     fixture.net_dev(8, &lines.concat());
     let (found, losses) = fixture.read();
-    assert_eq!(found.network, Some(Network::Other { netns: 2, traffic: traffic(17) }));
+    assert_eq!(found.network, Some(Network::Other { netns: 2, traffic: Some(traffic(17)) }));
     assert_eq!(losses, lost([(Reason::Malformed, 2)]));
 
     fixture.net_dev(8, &interface("lo", 1));
-    let none = Network::Other { netns: 2, traffic: Traffic::default() };
+    let none = Network::Other { netns: 2, traffic: Some(Traffic::default()) };
     assert_eq!(fixture.read(), (ContainerProcesses { network: Some(none), ..found }, lost([])));
 }
 
@@ -172,7 +173,7 @@ fn the_next_process_is_asked_where_one_has_no_network_any_more() {
             }
         }
         let (found, losses) = fixture.read();
-        let told = Some(Network::Other { netns: 2, traffic: traffic(10) });
+        let told = Some(Network::Other { netns: 2, traffic: Some(traffic(10)) });
         assert_eq!(found.processes.len(), 6);
         if gone < 5 {
             assert_eq!((found.network, losses), (told, lost([])), "{gone}");
@@ -271,7 +272,7 @@ proptest! {
             prop_assert_eq!(found.processes[0].memory, written(8).memory);
         }
         if which != 2 {
-            let told = Network::Other { netns: 3, traffic: traffic(10) };
+            let told = Network::Other { netns: 3, traffic: Some(traffic(10)) };
             prop_assert_eq!(found.network, Some(told));
         }
     }

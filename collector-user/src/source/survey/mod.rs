@@ -5,35 +5,58 @@
 //!
 //! A file of `/proc` or of a cgroup can hang: a file system behind it is dead, a lock is
 //! held. So readings are made by *lanes*, threads beside the async runtime that take one
-//! job after another from a common list; a job that hangs takes its lane along, the other
-//! lane goes on, and at the deadline the scrape gets what is there. As long as the lane
-//! has not come back, its job is left out of later rounds: one hung file costs its
-//! container's values, and no more.
+//! job after another from a common list. A job that is slow keeps its lane, and another
+//! lane starts in its stead; a job that hangs is not waited for; and at the deadline the
+//! scrape gets what is there. As long as a lane has not come back, its job is left out of
+//! later rounds: hung files cost their own containers' values, and no others.
 
+mod job;
+mod networks;
 mod round;
+mod stuck;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{Instant, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at},
 };
 
-use self::round::{Finding, Job, Round, Told};
-use super::{cgroupfs::ResourceReader, machine::MachineReader, process::ProcessReader};
+use self::{
+    job::{Finding, Job},
+    networks::Networks,
+    round::{Round, Told},
+    stuck::Stuck,
+};
+use super::{
+    cgroupfs::ResourceReader, files::Buffer, machine::MachineReader, process::ProcessReader,
+};
 use crate::model::{
     collectors::{Collector, Collectors},
-    readings::{Losses, Outcome, Readings, Reason},
+    losses::{Losses, Reason},
+    readings::{Outcome, Readings},
     snapshot::Snapshot,
 };
 
-/// Lanes of one round. Two halve the wait for many small files and keep one going when
-/// the other hangs; more would take CPUs from those who are measured.
+/// Lanes that a round begins with. Two halve the wait for many small files; more would
+/// take CPUs from those who are measured.
 const LANES_PER_ROUND: usize = 2;
 
-/// Lanes in all: what as many scrapes as `--web.max-requests` allows by default take.
-/// Scrapes beyond that wait for one, and so do all when that many files hang.
+/// Lanes that run at once, over all rounds: what as many scrapes as `--web.max-requests`
+/// allows by default take. Scrapes beyond that wait for one.
 const LANES: usize = 16;
+
+/// A job that is in hand for longer is slow: a hundred times what a big one takes. Another
+/// lane then starts beside its own, and it is left out of later rounds if it is not done
+/// when its round ends.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// A job that is in hand for longer is not waited for, however late the deadline: no file
+/// that will still answer takes as long.
+const HUNG: Duration = Duration::from_secs(2);
 
 /// Those who read files, one for each collector that does.
 #[derive(Debug)]
@@ -51,35 +74,9 @@ pub struct Readers {
 pub struct Survey {
     readers: Arc<Readers>,
     lanes: Arc<Semaphore>,
-    /// Jobs whose lanes had not come back when their rounds were over.
     stuck: Arc<Stuck>,
+    networks: Networks,
     losses: Mutex<Losses>,
-}
-
-/// Jobs that hang.
-#[derive(Debug, Default)]
-struct Stuck(Mutex<Vec<Job>>);
-
-impl Stuck {
-    fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, job: Job) {
-        tracing::warn!(
-            collector = %job.collector(),
-            of = job.path(),
-            "a reading was not done in a scrape's time: left out until it comes back"
-        );
-        self.jobs().push(job);
-    }
-
-    fn forget(&self, job: &Job) {
-        let mut jobs = self.jobs();
-        if let Some(place) = jobs.iter().position(|it| it.is_same(job)) {
-            jobs.swap_remove(place);
-        }
-    }
 }
 
 impl Survey {
@@ -89,6 +86,7 @@ impl Survey {
             readers: Arc::new(readers),
             lanes: Arc::new(Semaphore::new(LANES)),
             stuck: Arc::default(),
+            networks: Networks::default(),
             losses: Mutex::default(),
         }
     }
@@ -103,70 +101,98 @@ impl Survey {
         deadline: Instant,
     ) -> Readings {
         let mut tally = Tally::default();
-        let jobs = self.sift(round::jobs(snapshot, collectors), &mut tally);
+        let (jobs, stuck) = self.stuck.sift(Job::all(snapshot, collectors));
+        for job in stuck {
+            tally.losses.count(job.collector(), Reason::Stuck);
+        }
         if !jobs.is_empty() {
             self.read(jobs, deadline, &mut tally).await;
+        }
+        if collectors.contains(Collector::Process) {
+            self.networks.complete(snapshot, &mut tally.readings);
         }
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         losses.add(&tally.losses);
         tally.readings.losses = *losses;
         tally.readings.outcomes = collectors
             .iter()
-            .filter(|collector| round::FILE_COLLECTORS.contains(collector))
+            .filter(|collector| collector.reads_files())
             .map(|collector| Outcome {
                 collector,
                 is_complete: tally.losses.is_complete(collector),
-                duration_ns: tally.durations_ns[collector as usize],
+                duration_ns: as_ns(tally.durations[collector as usize]),
             })
             .collect();
         tally.readings
     }
 
-    /// Leaves out what hangs since earlier rounds.
-    fn sift(&self, mut jobs: Vec<Job>, tally: &mut Tally) -> Vec<Job> {
-        let stuck = self.stuck.jobs();
-        if !stuck.is_empty() {
-            jobs.retain(|job| {
-                let is_stuck = stuck.iter().any(|it| it.is_same(job));
-                if is_stuck {
-                    tally.losses.count(job.collector(), Reason::Stuck);
-                }
-                !is_stuck
-            });
-        }
-        jobs
-    }
-
     async fn read(&self, jobs: Vec<Job>, deadline: Instant, tally: &mut Tally) {
+        let mut missing = vec![true; jobs.len()];
+        let mut left = jobs.len();
         let (sender, mut told) = mpsc::channel(jobs.len());
         let round = Arc::new(Round::new(jobs));
         for permit in self.permits(deadline).await {
-            let (round, sender) = (Arc::clone(&round), sender.clone());
-            let (readers, stuck) = (Arc::clone(&self.readers), Arc::clone(&self.stuck));
-            tokio::task::spawn_blocking(move || {
-                round.run(&readers, &stuck, &sender);
-                drop(permit);
-            });
+            self.start_lane(permit, &round, &sender);
         }
-        drop(sender);
-        let mut missing: Vec<bool> = vec![true; round.jobs().len()];
-        let mut take = |it: Told| {
-            missing[it.index] = false;
-            tally.take(&round.jobs()[it.index], it);
-        };
-        // It ends early when the lanes have: all is read, or one has panicked.
-        while let Ok(Some(it)) = timeout_at(deadline, told.recv()).await {
-            take(it);
+        let mut look = interval_at(Instant::now() + SLOW, SLOW);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while left > 0 {
+            tokio::select! {
+                biased;
+                Some(it) = told.recv() => {
+                    missing[it.index] = false;
+                    left -= 1;
+                    tally.take(round.jobs()[it.index].collector(), it);
+                }
+                () = sleep_until(deadline) => break,
+                now = look.tick() => {
+                    let looked = round.look(now.into_std(), self.lanes.available_permits());
+                    if looked.is_hopeless {
+                        break;
+                    }
+                    for _ in 0..looked.slow_lanes {
+                        let Ok(permit) = Arc::clone(&self.lanes).try_acquire_owned() else { break };
+                        self.start_lane(permit, &round, &sender);
+                    }
+                }
+            }
         }
-        let reason = if Instant::now() < deadline { Reason::Failed } else { Reason::Late };
-        round.close(&self.stuck);
-        // What was put down between the deadline and the close is not late.
+        for (job, held) in round.close(Instant::now().into_std(), &self.stuck) {
+            tally.durations[job.collector() as usize] += held;
+            if held >= SLOW {
+                tracing::warn!(
+                    collector = %job.collector(),
+                    of = job.path(),
+                    held_ms = held.as_millis(),
+                    stuck = self.stuck.len(),
+                    "a reading hangs: it is left out of scrapes until it comes back"
+                );
+            }
+        }
+        // What was put down before the close is not late.
         while let Ok(it) = told.try_recv() {
-            take(it);
+            missing[it.index] = false;
+            tally.take(round.jobs()[it.index].collector(), it);
         }
         for (job, _) in round.jobs().iter().zip(missing).filter(|(_, is_missing)| *is_missing) {
-            tally.losses.count(job.collector(), reason);
+            tally.losses.count(job.collector(), Reason::Late);
         }
+    }
+
+    fn start_lane(
+        &self,
+        permit: OwnedSemaphorePermit,
+        round: &Arc<Round>,
+        told: &mpsc::Sender<Told>,
+    ) {
+        let (round, told) = (Arc::clone(round), told.clone());
+        let (readers, stuck) = (Arc::clone(&self.readers), Arc::clone(&self.stuck));
+        tokio::task::spawn_blocking(move || {
+            let read = |job: &Job, buffer: &mut Buffer, losses: &mut Losses| {
+                job.read(&readers, buffer, losses)
+            };
+            round.run(permit, read, &stuck, &told);
+        });
     }
 
     /// Leave to run lanes: one at least, waited for until the deadline, and more if they
@@ -183,26 +209,30 @@ impl Survey {
 struct Tally {
     readings: Readings,
     losses: Losses,
-    durations_ns: [u64; Collector::ALL.len()],
+    durations: [Duration; Collector::ALL.len()],
 }
 
 impl Tally {
-    fn take(&mut self, job: &Job, Told { finding, losses, duration_ns, .. }: Told) {
-        self.losses.add(&losses);
-        self.durations_ns[job.collector() as usize] += duration_ns;
+    fn take(&mut self, collector: Collector, told: Told) {
+        self.losses.add(&told.losses);
+        self.durations[collector as usize] += told.duration;
         let readings = &mut self.readings;
-        match (job, finding) {
-            (Job::Processes(target), Finding::Processes(processes)) => {
-                readings.processes.insert(target.path.clone(), processes);
+        match told.finding {
+            Some(Finding::Processes(path, processes)) => {
+                readings.processes.insert(path, processes);
             }
-            (Job::Resources(target), Finding::Resources(resources)) => {
-                readings.resources.insert(target.path.clone(), *resources);
+            Some(Finding::Resources(path, resources)) => {
+                readings.resources.insert(path, *resources);
             }
-            (_, Finding::HostTraffic(traffic)) => readings.host_traffic = traffic,
-            (_, Finding::Machine(machine)) => readings.machine = machine,
-            (_, Finding::Processes(_) | Finding::Resources(_)) => {}
+            Some(Finding::HostTraffic(traffic)) => readings.host_traffic = traffic,
+            Some(Finding::Machine(machine)) => readings.machine = machine,
+            None => {}
         }
     }
+}
+
+fn as_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

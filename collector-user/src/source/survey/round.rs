@@ -1,120 +1,47 @@
 //! One round: the list of jobs for a scrape, and the lanes that work it off.
 //!
-//! Owns who has which job in hand. It waits for nobody: its end is decided elsewhere.
+//! Owns who has which job in hand, and since when. It waits for nobody: its end is decided
+//! elsewhere.
 
 use std::{
-    mem::discriminant,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Readers, Stuck};
+use super::{
+    HUNG, SLOW,
+    job::{Finding, Job},
+    stuck::Stuck,
+};
 use crate::{
-    model::{
-        collectors::{Collector, Collectors},
-        processes::{ContainerProcesses, Traffic},
-        readings::{HOST_PATH, Losses, Machine, Target},
-        resources::Resources,
-        snapshot::Snapshot,
-    },
+    model::losses::{Losses, Reason},
     source::files::Buffer,
 };
-
-/// Collectors whose values are in files.
-pub(super) const FILE_COLLECTORS: [Collector; 3] =
-    [Collector::Cgroup, Collector::Machine, Collector::Process];
-
-/// What one lane reads before it looks for the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Job {
-    /// A container's processes.
-    Processes(Target),
-    /// The host's interfaces.
-    HostTraffic,
-    /// A cgroup's controllers.
-    Resources(Target),
-    /// The host's size.
-    Machine,
-}
-
-impl Job {
-    pub(super) fn collector(&self) -> Collector {
-        match self {
-            Self::Processes(_) | Self::HostTraffic => Collector::Process,
-            Self::Resources(_) => Collector::Cgroup,
-            Self::Machine => Collector::Machine,
-        }
-    }
-
-    /// Whose files it reads.
-    pub(super) fn path(&self) -> &str {
-        match self {
-            Self::Processes(target) | Self::Resources(target) => &target.path,
-            Self::HostTraffic | Self::Machine => HOST_PATH,
-        }
-    }
-
-    /// Whether it reads the same as another, whatever cgroups have come and gone in it.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        discriminant(self) == discriminant(other) && self.path() == other.path()
-    }
-
-    fn read(&self, readers: &Readers, buffer: &mut Buffer, losses: &mut Losses) -> Finding {
-        match self {
-            Self::Processes(target) => {
-                Finding::Processes(readers.process.read(target, buffer, losses))
-            }
-            Self::HostTraffic => Finding::HostTraffic(readers.process.host_traffic(buffer, losses)),
-            Self::Resources(target) => {
-                Finding::Resources(Box::new(readers.resources.read(target, buffer, losses)))
-            }
-            Self::Machine => Finding::Machine(readers.machine.read(buffer, losses)),
-        }
-    }
-}
-
-/// What a job brought.
-#[derive(Debug)]
-pub(super) enum Finding {
-    Processes(ContainerProcesses),
-    HostTraffic(Option<Traffic>),
-    Resources(Box<Resources>),
-    Machine(Machine),
-}
 
 /// A job that is done.
 #[derive(Debug)]
 pub(super) struct Told {
     /// Which one: its place in the list.
     pub(super) index: usize,
-    pub(super) finding: Finding,
+    /// What it brought; nothing if its reader failed altogether.
+    pub(super) finding: Option<Finding>,
     pub(super) losses: Losses,
-    pub(super) duration_ns: u64,
+    pub(super) duration: Duration,
 }
 
-/// The jobs of these collectors for what lives in a snapshot. Short ones first: when
-/// time is short, few are late.
-pub(super) fn jobs(snapshot: &Snapshot, collectors: Collectors) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    if collectors.contains(Collector::Machine) {
-        jobs.push(Job::Machine);
-    }
-    if collectors.contains(Collector::Process) {
-        jobs.push(Job::HostTraffic);
-    }
-    if collectors.contains(Collector::Cgroup) {
-        jobs.extend(Target::others(snapshot).map(Job::Resources));
-        jobs.extend(Target::containers(snapshot).map(Job::Resources));
-    }
-    if collectors.contains(Collector::Process) {
-        jobs.extend(Target::containers(snapshot).map(Job::Processes));
-    }
-    jobs
+/// What a look at a round under way tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Lanes that are held up by slow jobs and have none in their stead yet.
+    pub(super) slow_lanes: usize,
+    /// Whether nothing but jobs that hang is left.
+    pub(super) is_hopeless: bool,
 }
 
 /// The jobs, and who is at which.
@@ -127,9 +54,20 @@ pub(super) struct Round {
 
 #[derive(Debug, Default)]
 struct Desk {
-    /// Jobs that lanes have begun and not ended.
-    in_hand: Vec<usize>,
+    in_hand: Vec<InHand>,
     is_over: bool,
+}
+
+/// A job that a lane has begun and not ended.
+#[derive(Debug)]
+struct InHand {
+    index: usize,
+    since: Instant,
+    is_replaced: bool,
+    is_stuck: bool,
+    /// The lane's leave to run, which it gets back with the job's end; taken from it when
+    /// the job hangs, so that others can run meanwhile.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Round {
@@ -146,51 +84,106 @@ impl Round {
     }
 
     /// A lane: takes one job after another until there is none, or the round is over.
-    pub(super) fn run(&self, readers: &Readers, stuck: &Stuck, told: &mpsc::Sender<Told>) {
+    pub(super) fn run(
+        &self,
+        permit: OwnedSemaphorePermit,
+        read: impl Fn(&Job, &mut Buffer, &mut Losses) -> Finding,
+        stuck: &Stuck,
+        told: &mpsc::Sender<Told>,
+    ) {
         let mut buffer = Buffer::default();
-        while let Some((index, job)) = self.begin() {
+        let mut leave = Some(permit);
+        while let Some(permit) = leave.take()
+            && let Some((index, job)) = self.begin(permit)
+        {
             let begun = Instant::now();
             let mut losses = Losses::default();
-            let finding = job.read(readers, &mut buffer, &mut losses);
-            let duration_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            if self.end(index, stuck) {
-                return;
+            // A reader's bug costs its job, not the lane and what it would read.
+            let reading = AssertUnwindSafe(|| read(job, &mut buffer, &mut losses));
+            let finding = catch_unwind(reading).ok();
+            if finding.is_none() {
+                losses.count(job.collector(), Reason::Failed);
+                buffer = Buffer::default();
             }
-            // There is room for every job's; whoever listens may have gone.
-            if told.try_send(Told { index, finding, losses, duration_ns }).is_err() {
-                return;
-            }
+            let duration = begun.elapsed();
+            leave = self.end(Told { index, finding, losses, duration }, stuck, told);
         }
     }
 
-    fn begin(&self) -> Option<(usize, &Job)> {
-        let index = self.next.fetch_add(1, Relaxed);
-        let job = self.jobs.get(index)?;
+    fn begin(&self, permit: OwnedSemaphorePermit) -> Option<(usize, &Job)> {
         let mut desk = self.desk();
         if desk.is_over {
             return None;
         }
-        desk.in_hand.push(index);
+        let index = self.next.fetch_add(1, Relaxed);
+        let job = self.jobs.get(index)?;
+        desk.in_hand.push(InHand {
+            index,
+            since: Instant::now(),
+            is_replaced: false,
+            is_stuck: false,
+            permit: Some(permit),
+        });
         Some((index, job))
     }
 
-    /// Puts a job down; whether the round was over by then.
-    fn end(&self, index: usize, stuck: &Stuck) -> bool {
+    /// Puts a job down; gives the lane's leave to go on, if it has not lost it.
+    fn end(
+        &self,
+        it: Told,
+        stuck: &Stuck,
+        told: &mpsc::Sender<Told>,
+    ) -> Option<OwnedSemaphorePermit> {
         let mut desk = self.desk();
-        desk.in_hand.retain(|it| *it != index);
-        if desk.is_over {
-            stuck.forget(&self.jobs[index]);
+        let place = desk.in_hand.iter().position(|in_hand| in_hand.index == it.index)?;
+        let in_hand = desk.in_hand.swap_remove(place);
+        if in_hand.is_stuck {
+            stuck.forget(&self.jobs[it.index]);
         }
-        desk.is_over
+        if desk.is_over {
+            return None;
+        }
+        // There is room for every job's; whoever listens may have gone, which is the end.
+        told.try_send(it).ok()?;
+        in_hand.permit
     }
 
-    /// Ends the round: no lane begins another job, and those in hand are noted as stuck
-    /// until their lanes put them down.
-    pub(super) fn close(&self, stuck: &Stuck) {
+    /// Looks for jobs that take too long; `free` lanes can start beside theirs.
+    pub(super) fn look(&self, now: Instant, free: usize) -> Look {
+        let mut desk = self.desk();
+        let mut slow_lanes = 0;
+        for in_hand in &mut desk.in_hand {
+            if slow_lanes < free
+                && !in_hand.is_replaced
+                && now.duration_since(in_hand.since) >= SLOW
+            {
+                in_hand.is_replaced = true;
+                slow_lanes += 1;
+            }
+        }
+        let all_begun = self.next.load(Relaxed) >= self.jobs.len();
+        let all_hang = desk.in_hand.iter().all(|it| now.duration_since(it.since) >= HUNG);
+        Look { slow_lanes, is_hopeless: all_begun && all_hang }
+    }
+
+    /// Ends the round: no lane begins another job. Those in hand that are slow are noted as
+    /// stuck until their lanes put them down. Returns the jobs in hand, and how long they
+    /// have been.
+    pub(super) fn close(&self, now: Instant, stuck: &Stuck) -> Vec<(&Job, Duration)> {
         let mut desk = self.desk();
         desk.is_over = true;
-        for index in &desk.in_hand {
-            stuck.note(self.jobs[*index].clone());
+        let mut unfinished = Vec::new();
+        for in_hand in &mut desk.in_hand {
+            let job = &self.jobs[in_hand.index];
+            let held = now.duration_since(in_hand.since);
+            if held >= SLOW {
+                in_hand.is_stuck = true;
+                if stuck.note(job.clone()) {
+                    in_hand.permit = None;
+                }
+            }
+            unfinished.push((job, held));
         }
+        unfinished
     }
 }

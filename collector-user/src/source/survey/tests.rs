@@ -11,16 +11,19 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use super::*;
-use crate::source::{
-    cgroupfs::{Controllers, ResourceReader},
-    process::{self, ProcessReader},
+use crate::{
+    model::{container::ContainerId, snapshot::ContainerView, usage::Usage},
+    source::{
+        cgroupfs::{Controllers, ResourceReader},
+        process::{self, ProcessReader},
+    },
 };
 
 /// What a round may take that nothing hangs in, on a machine however busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The time that a round is given when something hangs in it.
-const SHORT: Duration = Duration::from_millis(300);
+/// The time that a round is given when something hangs in it: enough to be taken for it.
+const SHORT: Duration = SLOW.saturating_mul(2);
 
 const MACHINE: Collectors = Collectors::NONE.with(Collector::Machine);
 
@@ -62,9 +65,16 @@ impl Host {
 
     /// Lets meminfo hang whoever opens it.
     fn hang(&self) {
-        replace(&self.meminfo(), |path| {
-            mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
-        });
+        replace(&self.meminfo(), fifo);
+    }
+
+    /// Lets those go that hang, and no others.
+    fn let_go(&self) {
+        let old = self.meminfo().with_extension("old");
+        fs::rename(self.meminfo(), &old).expect("renamed");
+        self.answer();
+        // A writer lets its readers go.
+        drop(OpenOptions::new().write(true).open(&old).expect("opens"));
     }
 
     /// A round; how long it took.
@@ -86,6 +96,10 @@ impl Host {
         };
         tokio::time::timeout(PATIENCE, recovered).await.expect("it recovers")
     }
+}
+
+fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
 }
 
 fn replace(path: &Path, make: impl FnOnce(&Path)) {
@@ -116,11 +130,11 @@ async fn what_hangs_is_late_once_then_left_out_and_comes_back() {
     let host = Host::new();
     let before = host.until_recovered().await;
     host.hang();
-    let old = host.meminfo().with_extension("old");
 
     let (late, took) = host.round(SHORT).await;
     assert!(took >= SHORT, "it waits as long as it may: {took:?}");
     assert!(!late.outcomes[0].is_complete);
+    assert!(late.outcomes[0].duration_ns >= as_ns(SLOW), "waiting for it took time as well");
     assert_eq!(lost(&late, Reason::Late), lost(&before, Reason::Late) + 1);
     assert_eq!(late.machine.memory_bytes, None, "nothing old is told");
 
@@ -130,19 +144,39 @@ async fn what_hangs_is_late_once_then_left_out_and_comes_back() {
         assert_eq!(lost(&stuck, Reason::Stuck), number, "not asked again");
         assert_eq!(lost(&stuck, Reason::Late), lost(&late, Reason::Late));
     }
-    assert_eq!(host.survey.lanes.available_permits(), LANES - 1, "one lane is away");
+    assert_eq!(host.survey.lanes.available_permits(), LANES, "nobody lacks the lane");
 
-    fs::rename(host.meminfo(), &old).expect("renamed");
-    host.answer();
-    // A writer lets it go.
-    drop(OpenOptions::new().write(true).open(&old).expect("opens"));
+    host.let_go();
     let after = host.until_recovered().await;
     assert_eq!(after.machine.memory_bytes, Some(4096));
-    assert_eq!(host.survey.stuck.jobs().len(), 0);
+    assert_eq!(host.survey.stuck.len(), 0);
+    assert_eq!(host.survey.lanes.available_permits(), LANES);
 }
 
 #[tokio::test]
-async fn when_every_lane_hangs_a_scrape_still_ends_at_its_deadline() {
+async fn nobody_waits_for_what_hangs_although_there_is_time() {
+    let host = Host::new();
+    host.hang();
+    let (readings, took) = host.round(PATIENCE).await;
+    assert!(took >= HUNG && took < PATIENCE, "{took:?}");
+    assert_eq!(lost(&readings, Reason::Late), 1);
+    host.let_go();
+    host.until_recovered().await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_merely_in_hand_at_the_end_is_not_taken_to_hang() {
+    let host = Host::new();
+    host.hang();
+    let (late, _) = host.round(SLOW / 10).await;
+    assert_eq!(lost(&late, Reason::Late), 1);
+    assert_eq!(host.survey.stuck.len(), 0);
+    host.let_go();
+    host.until_recovered().await;
+}
+
+#[tokio::test]
+async fn when_every_lane_is_taken_a_scrape_still_ends_at_its_deadline() {
     let host = Host::new();
     let lanes = &host.survey.lanes;
     let all: Vec<_> =
@@ -152,4 +186,86 @@ async fn when_every_lane_hangs_a_scrape_still_ends_at_its_deadline() {
     assert_eq!(lost(&readings, Reason::Late), 1);
     drop(all);
     host.until_recovered().await;
+}
+
+/// A snapshot of containers whose directories are below `root`, as far as they exist.
+fn containers(names: &[&str]) -> Snapshot {
+    let view = |name: &&str| {
+        let path: Arc<str> = format!("/{name}").into();
+        ContainerView {
+            path: path.clone(),
+            id: ContainerId::new(*name),
+            meta: None,
+            first_seen_ms: 0,
+            last_seen_ms: 0,
+            usage: Usage::default(),
+            cgroups: vec![path],
+        }
+    };
+    Snapshot { containers: names.iter().map(view).collect(), ..Snapshot::default() }
+}
+
+#[tokio::test]
+async fn as_many_files_as_there_are_lanes_may_hang_and_all_others_are_told() {
+    let host = Host::new();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let (hung, sound) = names.split_at(LANES_PER_ROUND + 1);
+    for name in names {
+        fs::create_dir(host.root.path().join(name)).expect("made");
+    }
+    let list = |name: &str| host.root.path().join(name).join("cgroup.procs");
+    for name in hung {
+        fifo(&list(name));
+    }
+    for name in sound {
+        fs::write(list(name), "").expect("written");
+    }
+    let collectors = Collectors::NONE.with(Collector::Process).with(Collector::Machine);
+    let begun = Instant::now();
+    let readings = host.survey.take(&containers(&names), collectors, begun + PATIENCE).await;
+    assert!(begun.elapsed() < PATIENCE);
+    let mut told: Vec<_> = readings.processes.keys().map(ToString::to_string).collect();
+    told.sort();
+    assert_eq!(told, ["/d", "/e", "/f"]);
+    assert_eq!(readings.losses.get(Collector::Process, Reason::Late), hung.len() as u64);
+    assert_eq!(readings.machine.cores, Some(4));
+    assert_eq!(host.survey.stuck.len(), hung.len());
+
+    for name in hung {
+        fs::rename(list(name), list(name).with_extension("old")).expect("renamed");
+        fs::write(list(name), "").expect("written");
+        let old = list(name).with_extension("old");
+        drop(OpenOptions::new().write(true).open(old).expect("opens"));
+    }
+    let all_told = async {
+        loop {
+            let deadline = Instant::now() + PATIENCE;
+            let readings = host.survey.take(&containers(&names), collectors, deadline).await;
+            if readings.processes.len() == names.len() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_told).await.expect("they come back");
+}
+
+#[test]
+fn a_reader_that_panics_costs_its_job() {
+    let lanes = Arc::new(Semaphore::new(1));
+    let jobs = vec![Job::HostTraffic, Job::Machine];
+    let round = Round::new(jobs);
+    let (sender, mut told) = mpsc::channel(2);
+    let permit = Arc::clone(&lanes).try_acquire_owned().expect("free");
+    let read = |job: &Job, _: &mut Buffer, _: &mut Losses| match job {
+        Job::HostTraffic => panic!("a reader's bug, for the test"),
+        _ => Finding::Machine(crate::model::readings::Machine::default()),
+    };
+    round.run(permit, read, &Stuck::default(), &sender);
+    let first = told.try_recv().expect("told");
+    assert!(first.finding.is_none());
+    assert_eq!(first.losses.get(Collector::Process, Reason::Failed), 1);
+    assert!(told.try_recv().expect("the lane went on").finding.is_some());
+    assert_eq!(lanes.available_permits(), 1);
+    assert_eq!(round.close(std::time::Instant::now(), &Stuck::default()), []);
 }

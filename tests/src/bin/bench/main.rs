@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a bench exists to print")]
 
 mod machine;
+mod others;
 mod packet;
 mod pong;
 mod scrape;
@@ -40,7 +41,8 @@ enum Bench {
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
     },
-    /// Time, CPU and memory of a scrape with 50 and with 500 containers
+    /// Time, CPU and memory of a scrape with 50 and with 500 containers, beside other ways
+    /// to the same knowledge
     Scrape {
         /// Scrapes of each kind
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]

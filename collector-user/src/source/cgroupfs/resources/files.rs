@@ -11,7 +11,7 @@ use super::forms;
 use crate::{
     model::{
         collectors::Collector,
-        readings::{Losses, Reason},
+        losses::{Losses, Reason},
         resources::Limit,
     },
     source::{

@@ -234,7 +234,9 @@ fn of_the_host_the_root_tells_what_it_has() {
     assert_eq!(unified.memory.limit, None);
     let Cpu { user_ns, shares, quota_us, period_us, bandwidth, .. } = unified.cpu;
     assert_eq!(user_ns, Some(12_880_585_933_000));
-    assert_eq!((shares, quota_us, period_us, bandwidth), (None, None, None, Bandwidth::default()));
+    assert_eq!((shares, quota_us, period_us), (None, None, None));
+    // Zeroes, which are not shown: there is no quota.
+    assert_eq!(bandwidth.throttled_ns, Some(0));
     assert_eq!(unified.pressure.cpu, pressure(4_729_609_083, 0));
 
     let hybrid = Host::fixture("hybrid").read_whole(HOST_PATH, &[]);

@@ -13,7 +13,8 @@ use procfs::{FromRead, process::Status};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{super::*, fixture::*};
-use crate::model::processes::{Memory, Network};
+use crate::model::networks::Network;
+use crate::model::processes::Memory;
 
 /// A shell that sets its own name, says so, and waits for its input to end.
 fn shell(comm: &str) -> Child {
