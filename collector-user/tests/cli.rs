@@ -153,8 +153,16 @@ fn a_host_that_has_everything_is_0() {
         return;
     }
     let output = run(&mut slicemeter(&["check"]));
-    for subject in ["kernel", "architecture", "BTF", "lockdown", "capabilities", "bpf()", "cgroups"]
-    {
+    for subject in [
+        "kernel",
+        "architecture",
+        "BTF",
+        "lockdown",
+        "capabilities",
+        "bpf()",
+        "cgroups",
+        "networks",
+    ] {
         let line = stdout(&output).lines().find(|line| line.contains(&format!(" {subject} ")));
         let line = line.unwrap_or_else(|| panic!("{subject}: {}", stdout(&output)));
         assert!(line.starts_with("fine "), "{line}");
@@ -168,6 +176,14 @@ fn the_two_capabilities_are_all_it_takes() {
     }
     let output = run(&mut unprivileged(",+bpf,+perfmon", &["check"]));
     assert_eq!(code(&output), 0, "{output:?}");
+    assert!(stdout(&output).contains("warning  networks       CAP_SYS_PTRACE"), "{output:?}");
+    for (capabilities, flag) in
+        [(",+bpf,+perfmon", "--no-collector.process"), (",+bpf,+perfmon,+sys_ptrace", "--slots=9")]
+    {
+        let output = run(&mut unprivileged(capabilities, &["check", flag]));
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert!(!stdout(&output).contains("warning  networks"), "{output:?}");
+    }
     let output = run(&mut unprivileged(",+bpf", &["check"]));
     assert_eq!(code(&output), 77, "{output:?}");
     assert!(stdout(&output).contains("CAP_PERFMON not effective"), "{}", stdout(&output));
@@ -200,6 +216,19 @@ fn in_a_user_namespace_the_refusal_is_explained() {
     assert_eq!(code(&output), 77, "{output:?}");
     assert!(stdout(&output).contains("MISSING  bpf()"), "{}", stdout(&output));
     assert!(stdout(&output).contains("fine     capabilities"), "{}", stdout(&output));
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_it_can_run_but_is_warned() {
+    if !bpf_is_permitted() {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", BINARY, "check"]).env_remove("DOCKER_HOST");
+    let output = run(&mut command);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(stdout(&output).contains("warning  pid namespace"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("--pid=host"), "{}", stdout(&output));
 }
 
 #[test]

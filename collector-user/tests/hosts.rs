@@ -31,7 +31,7 @@ use slicemeter::{
         usage::Usage,
     },
     source::{
-        cgroupfs::{self, Controllers, Hierarchy, Kind, Mode, Paths, ResourceReader},
+        cgroupfs::{self, Choice, Controllers, Hierarchy, Kind, Mode, Paths, ResourceReader},
         machine::MachineReader,
         process::{Options, ProcessReader},
         survey::{Readers, Survey},
@@ -62,17 +62,17 @@ const DEADLINE: Duration = Duration::from_mins(1);
 #[tokio::test]
 async fn a_v1_host_is_shown_as_recorded() {
     let kind = Kind::Cpuacct { controller: "cpuacct" };
-    check("v1", scrape("v1", kind, "cpu,cpuacct").await);
+    check("v1", scrape("v1", kind, Mode::V1, "cpu,cpuacct").await);
 }
 
 #[tokio::test]
 async fn a_hybrid_host_is_shown_as_recorded() {
-    check("hybrid", scrape("hybrid", Kind::Unified, "unified").await);
+    check("hybrid", scrape("hybrid", Kind::Unified, Mode::Hybrid, "unified").await);
 }
 
 #[tokio::test]
 async fn a_unified_host_is_shown_as_recorded() {
-    check("v2", scrape("v2", Kind::Unified, "").await);
+    check("v2", scrape("v2", Kind::Unified, Mode::V2, "").await);
 }
 
 fn host(name: &str) -> PathBuf {
@@ -80,23 +80,25 @@ fn host(name: &str) -> PathBuf {
 }
 
 /// Reads a host's files, as a scrape has them read, and renders what they tell.
-async fn scrape(name: &str, kind: Kind, accounting: &str) -> (Readings, String) {
+async fn scrape(name: &str, kind: Kind, mode: Mode, accounting: &str) -> (Readings, String) {
     let root = host(name);
     let (procfs, sysfs) = (root.join("proc"), root.join("sys"));
     let prefix = sysfs.join("fs/cgroup");
-    let mount: PathBuf = prefix.components().chain(Path::new(accounting).components()).collect();
-    let mode = Mode::Hybrid;
-    let hierarchy = Hierarchy { kind, mode, mount: mount.clone(), hierarchy_id: 0 };
     let paths = Paths { procfs: &procfs, cgroupfs: &prefix };
+    let hierarchy = cgroupfs::select(paths, Choice::Auto).expect("there is one");
+    let mount: PathBuf = prefix.components().chain(Path::new(accounting).components()).collect();
+    let found = (hierarchy.kind, hierarchy.mode, hierarchy.mount.as_path());
+    assert_eq!(found, (kind, mode, mount.as_path()), "{name}");
     let controllers = Controllers::find(paths, &hierarchy).expect("mountinfo is there");
     let survey = Survey::new(Readers {
         process: ProcessReader::new(Options {
             procfs: procfs.clone(),
             sysfs: sysfs.clone(),
             hierarchy: mount,
+            distrust: cgroupfs::distrust(&hierarchy, &procfs),
             max_pids: 100,
         }),
-        resources: ResourceReader::new(controllers),
+        resources: ResourceReader::new(controllers, 64),
         machine: MachineReader::new(&procfs, &sysfs),
     });
     let snapshot = snapshot(&hierarchy);
@@ -120,7 +122,9 @@ async fn scrape(name: &str, kind: Kind, accounting: &str) -> (Readings, String) 
 
 /// The containers whose cgroups are in a hierarchy, without any usage.
 fn snapshot(hierarchy: &Hierarchy) -> Snapshot {
-    let mut walked = cgroupfs::walk(hierarchy).cgroups;
+    let walk = cgroupfs::walk(hierarchy);
+    assert_eq!(walk.errors, 0, "{hierarchy}");
+    let mut walked = walk.cgroups;
     walked.sort_by(|one, other| one.path.cmp(&other.path));
     let mut containers: BTreeMap<&str, ContainerView> = BTreeMap::new();
     for cgroup in &walked {
@@ -174,7 +178,9 @@ fn check(name: &str, (readings, text): (Readings, String)) {
 fn of_files(text: &str) -> String {
     let families = families::all();
     let is_told = |name: &str| {
-        let of_files = |it: &&families::Family| it.name == name && it.collector.is_some();
+        let of_files = |it: &&families::Family| {
+            it.name == name && it.collectors.iter().any(Collector::reads_files)
+        };
         name.starts_with("slicemeter_collector_") || families.iter().any(of_files)
     };
     let mut keep = false;

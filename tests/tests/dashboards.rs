@@ -158,7 +158,8 @@ fn judge(query: &str, answer: &Answer, scene: &Scene) -> bool {
             let limited = answer.series.iter().filter(|(labels, _)| labels["image"] == IMAGE);
             assert_eq!(limited.count(), 2, "only those with a limit: {:?}", answer.series);
         }
-        r#"count(container_last_seen{image!=""})"# => {
+        r#"count(container_last_seen{image!=""})"#
+        | r#"count(time() - container_last_seen{image!=""} < 30)"# => {
             answer.is_within(answer.single(), NAMES.len() as f64, NAMES.len() as f64);
         }
         r#"time() - container_start_time_seconds{name=~".+"}"# => {

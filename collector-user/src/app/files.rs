@@ -4,18 +4,26 @@
 
 use std::sync::Arc;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     args::Config,
     exposition::ReadingsRequest,
     source::{
-        cgroupfs::{Controllers, Hierarchy, HierarchyError, Paths, ResourceReader},
+        cgroupfs::{self, Controllers, Hierarchy, HierarchyError, Paths, ResourceReader},
         machine::MachineReader,
         process::{self, ProcessReader},
         survey::{Readers, Survey},
     },
 };
+
+/// Controllers' files that stay open: those of some fifty containers. Each pins a page of
+/// kernel memory, so it is 4 MiB at most; what is beyond is opened anew at each scrape.
+const KEEP_OPEN: usize = 1_024;
+
+/// Descriptors for these, for connections, and for maps and programs.
+const DESCRIPTORS: u64 = 2 * KEEP_OPEN as u64;
 
 /// The survey of this host's files.
 pub(super) fn survey(config: &Config, hierarchy: &Hierarchy) -> Result<Survey, HierarchyError> {
@@ -26,11 +34,29 @@ pub(super) fn survey(config: &Config, hierarchy: &Hierarchy) -> Result<Survey, H
             procfs: paths.procfs.clone(),
             sysfs: paths.sysfs.clone(),
             hierarchy: hierarchy.mount.clone(),
+            distrust: cgroupfs::distrust(hierarchy, &paths.procfs),
             max_pids: config.collectors.max_pids,
         }),
-        resources: ResourceReader::new(Controllers::find(cgroups, hierarchy)?),
+        resources: ResourceReader::new(Controllers::find(cgroups, hierarchy)?, keep_open()),
         machine: MachineReader::new(&paths.procfs, &paths.sysfs),
     }))
+}
+
+/// How many files may stay open: raises the soft limit of descriptors, which many hosts set
+/// to 1,024 for the sake of select(2), towards the hard one, and leaves half of them to
+/// connections and maps.
+fn keep_open() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.map_or(DESCRIPTORS, |hard| hard.min(DESCRIPTORS));
+    if limit.current.is_some_and(|soft| soft < enough) {
+        limit.current = Some(enough);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "cannot raise the limit of open files");
+            limit = getrlimit(Resource::Nofile);
+        }
+    }
+    let half = limit.current.map_or(DESCRIPTORS, |soft| soft / 2);
+    usize::try_from(half).unwrap_or(usize::MAX).min(KEEP_OPEN)
 }
 
 /// Answers until told to stop, each request on its own: one that waits for a file that

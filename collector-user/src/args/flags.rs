@@ -11,7 +11,7 @@ use crate::{
     source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT},
 };
 
-/// Account every scheduler slice to the container that used it, for Prometheus
+/// Tell Prometheus what containers use: every CPU slice, memory, limits, pressure, processes
 #[derive(Debug, Parser)]
 #[command(name = "slicemeter", version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -111,53 +111,59 @@ pub(super) struct Flags {
     pub(super) log_format: LogFormat,
 }
 
-/// Switches of the collectors. The last of several wins; a collector's own switch beats
+/// Switches of the collectors. Each may be repeated, and the last of several wins; a collector's own switch beats
 /// `--collector.disable-defaults`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one switch each, as clap wants them")]
 pub(super) struct CollectorFlags {
     /// Switch all collectors off that are not switched on by name
     #[arg(long = "collector.disable-defaults", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "disable_defaults")]
     pub(super) disable_defaults: bool,
 
     /// Memory, throttling, pressure and limits, from the cgroup controllers' files (--no-collector.cgroup switches it off)
     #[arg(long = "collector.cgroup", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "no_cgroup")]
+    #[arg(overrides_with_all = ["cgroup", "no_cgroup"])]
     pub(super) cgroup: bool,
 
-    #[arg(long = "no-collector.cgroup", hide = true, global = true, overrides_with = "cgroup")]
+    #[arg(long = "no-collector.cgroup", hide = true, global = true)]
+    #[arg(overrides_with_all = ["cgroup", "no_cgroup"])]
     pub(super) no_cgroup: bool,
 
     /// CPU time, switches and waits, from the scheduler's ledger (--no-collector.cpu switches it off)
     #[arg(long = "collector.cpu", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "no_cpu")]
+    #[arg(overrides_with_all = ["cpu", "no_cpu"])]
     pub(super) cpu: bool,
 
-    #[arg(long = "no-collector.cpu", hide = true, global = true, overrides_with = "cpu")]
+    #[arg(long = "no-collector.cpu", hide = true, global = true)]
+    #[arg(overrides_with_all = ["cpu", "no_cpu"])]
     pub(super) no_cpu: bool,
 
     /// Names, images and labels, from Docker (--no-collector.docker switches it off)
     #[arg(long = "collector.docker", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "no_docker")]
+    #[arg(overrides_with_all = ["docker", "no_docker"])]
     pub(super) docker: bool,
 
-    #[arg(long = "no-collector.docker", hide = true, global = true, overrides_with = "docker")]
+    #[arg(long = "no-collector.docker", hide = true, global = true)]
+    #[arg(overrides_with_all = ["docker", "no_docker"])]
     pub(super) no_docker: bool,
 
     /// The host's cores and memory (--no-collector.machine switches it off)
     #[arg(long = "collector.machine", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "no_machine")]
+    #[arg(overrides_with_all = ["machine", "no_machine"])]
     pub(super) machine: bool,
 
-    #[arg(long = "no-collector.machine", hide = true, global = true, overrides_with = "machine")]
+    #[arg(long = "no-collector.machine", hide = true, global = true)]
+    #[arg(overrides_with_all = ["machine", "no_machine"])]
     pub(super) no_machine: bool,
 
     /// Processes of containers, from /proc (--no-collector.process switches it off)
     #[arg(long = "collector.process", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "no_process")]
+    #[arg(overrides_with_all = ["process", "no_process"])]
     pub(super) process: bool,
 
-    #[arg(long = "no-collector.process", hide = true, global = true, overrides_with = "process")]
+    #[arg(long = "no-collector.process", hide = true, global = true)]
+    #[arg(overrides_with_all = ["process", "no_process"])]
     pub(super) no_process: bool,
 
     /// Processes shown of one container, the lowest pids; the rest are counted

@@ -99,11 +99,29 @@ fn collectors_are_switched_by_name_and_the_last_word_counts() {
         ("--no-collector.process", "cgroup, cpu, docker, machine"),
         ("--collector.process --no-collector.process", "cgroup, cpu, docker, machine"),
         ("--no-collector.process --collector.process", "cgroup, cpu, docker, machine, process"),
-        ("--collector.disable-defaults", ""),
+        ("--collector.disable-defaults", "none"),
         ("--collector.cpu --collector.disable-defaults", "cpu"),
+        ("--collector.disable-defaults --collector.disable-defaults", ""),
+        ("--collector.cpu --collector.disable-defaults --collector.cpu", "cpu"),
+        ("--no-collector.cpu --no-collector.cpu", "cgroup, docker, machine, process"),
+        (
+            "--collector.cpu --no-collector.cpu --no-collector.cpu --collector.cpu check",
+            "cgroup, cpu, docker, machine, process",
+        ),
         ("--collector.disable-defaults --no-collector.cpu --collector.cgroup", "cgroup"),
     ] {
         assert_eq!(config(words).collectors.enabled.to_string(), on, "{words}");
+    }
+    for collector in Collector::ALL {
+        let (on, off) = (format!("--collector.{collector}"), format!("--no-collector.{collector}"));
+        for (words, is_on) in [
+            (format!("{on} {on}"), true),
+            (format!("{off} {off}"), false),
+            (format!("{on} {off} {on}"), true),
+            (format!("{off} {on} {off}"), false),
+        ] {
+            assert_eq!(config(&words).collectors.enabled.contains(collector), is_on, "{words}");
+        }
     }
     assert!(refusal("--collector.network").contains("unexpected argument"));
 }

@@ -13,15 +13,22 @@ use super::config::Limits;
 /// In how many seconds the scraper gives up, as a decimal number.
 const TIMEOUT_HEADER: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 
-/// The longest time that is taken at its word. Nobody waits an hour for an answer that
-/// takes milliseconds; what says so is no Prometheus.
-const LONGEST_SECONDS: f64 = 3_600.0;
+/// Less than this makes no sense: no answer is out in that time, and no Prometheus asks so.
+pub(super) const SHORTEST_SECONDS: f64 = 0.01;
+
+/// Who would wait longer gets this long: no file that will still answer takes as much, and
+/// a scrape holds one of few places (`--web.max-requests`) all the while.
+pub(super) const LONGEST_SECONDS: f64 = 30.0;
 
 /// What is kept back of the time for rendering, the network and the client: a part of it...
 const ALLOWANCE_SHARE: u32 = 10;
 
 /// ... but no more than this: it is enough for tens of megabytes.
 const ALLOWANCE_LIMIT: Duration = Duration::from_millis(500);
+
+/// From when files must be read until their reader counts as silent: with less, a reader
+/// that answers just in time would be taken for one that does not.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(10);
 
 /// When the steps of a scrape must be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +39,8 @@ pub(super) struct Deadlines {
     pub(super) snapshot: Instant,
     /// Everything that is read from files. The snapshot must be there by then, too.
     pub(super) readings: Instant,
-    /// Half of the allowance later: whoever reads files has answered by the deadline, or
-    /// will not answer.
+    /// Half of the allowance later, or a little more: whoever reads files has answered by the
+    /// deadline, or will not answer.
     pub(super) silence: Instant,
 }
 
@@ -47,16 +54,16 @@ impl Deadlines {
             begun,
             snapshot: readings.min(begun + limits.snapshot),
             readings,
-            silence: readings + allowance / 2,
+            silence: readings + (allowance / 2).max(SHORTEST_SILENCE),
         }
     }
 }
 
-/// The time that the header tells, if that makes sense.
+/// The time that the header tells, if that makes sense; no more than the longest.
 fn told(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers.get(TIMEOUT_HEADER)?.to_str().ok()?.trim().parse().ok()?;
-    let is_sensible = seconds > 0.0 && seconds <= LONGEST_SECONDS;
-    is_sensible.then(|| Duration::from_secs_f64(seconds))
+    let is_sensible = seconds.is_finite() && seconds >= SHORTEST_SECONDS;
+    is_sensible.then(|| Duration::from_secs_f64(seconds.min(LONGEST_SECONDS)))
 }
 
 #[cfg(test)]
@@ -83,8 +90,16 @@ mod tests {
         assert_eq!(of(Some(b"10")), (MS(5_000), MS(9_500), MS(9_750)));
         assert_eq!(of(Some(b"10.000000")), of(Some(b"10")), "as Prometheus writes it");
         assert_eq!(of(Some(b"1")), (MS(900), MS(900), MS(950)));
-        assert_eq!(of(Some(b" 1e-1 ")), (MS(90), MS(90), MS(95)));
-        assert_eq!(of(Some(b"3600")).1, MS(3_599_500));
+        assert_eq!(of(Some(b" 1e-1 ")), (MS(90), MS(90), MS(100)), "silence is not so short");
+        assert_eq!(of(Some(b"0.01")), (MS(9), MS(9), MS(19)));
+    }
+
+    #[test]
+    fn nobody_holds_a_place_for_as_long_as_they_like() {
+        let longest = (MS(5_000), MS(29_500), MS(29_750));
+        for value in ["30", "30.1", "60", "3600", "1e300"] {
+            assert_eq!(of(Some(value.as_bytes())), longest, "{value}");
+        }
     }
 
     #[test]
@@ -92,7 +107,7 @@ mod tests {
         let untold = of(None);
         assert_eq!(untold, (MS(4_500), MS(4_500), MS(4_750)));
         for value in
-            ["", "soon", "NaN", "inf", "-inf", "-1", "0", "-0", "1e-400", "3600.1", "1e300", "10s"]
+            ["", "soon", "NaN", "inf", "-inf", "-1", "0", "-0", "1e-400", "0.0099", "1e400", "10s"]
         {
             assert_eq!(of(Some(value.as_bytes())), untold, "{value}");
         }
@@ -110,7 +125,7 @@ mod tests {
                     continue;
                 }
                 let (snapshot, readings, silence) = of(Some(&value));
-                prop_assert!(snapshot <= readings && readings <= silence);
+                prop_assert!(snapshot <= readings && readings + SHORTEST_SILENCE <= silence);
                 prop_assert!(silence <= Duration::from_secs_f64(LONGEST_SECONDS));
             }
         }

@@ -9,10 +9,11 @@ use prometheus::proto::MetricType;
 use super::{
     config::Limits,
     connection::HEAD_BYTES,
+    deadline::{LONGEST_SECONDS, SHORTEST_SECONDS},
     families::{Family, Stability, all},
 };
 use crate::model::{
-    collectors::Collector,
+    collectors::Collectors,
     container::{LABEL_NAME_LIMIT_BYTES, LABELS_LIMIT, TEXT_LIMIT_BYTES},
 };
 
@@ -74,6 +75,10 @@ fn row(text: &mut String, family: &Family) {
         Stability::NodeCollector => "the node_exporter collector's",
         Stability::Stable => "ours",
     };
+    let collectors = match family.collectors {
+        Collectors::NONE => String::new(),
+        some => some.to_string(),
+    };
     let _ = writeln!(
         text,
         "| `{}` | {kind} | {} | {} | {} | {} | {stability} |",
@@ -81,7 +86,7 @@ fn row(text: &mut String, family: &Family) {
         labels.join(", "),
         family.help,
         family.source,
-        family.collector.map_or("", Collector::name),
+        collectors,
     );
 }
 
@@ -116,6 +121,8 @@ fn the_limits_in_the_prose_are_the_codes() {
         format!("no whole request within {request:?}"),
         format!("no snapshot within {snapshot:?}"),
         format!("the time of a scrape is {scrape:?}"),
+        format!("(no number, less than {} ms)", SHORTEST_SECONDS * 1e3),
+        format!("who would wait longer than {LONGEST_SECONDS} s gets {LONGEST_SECONDS} s"),
         format!("read nothing for {write_stall:?}, or took more than {response:?} for"),
         format!("a head of more than {} KiB", HEAD_BYTES / 1024),
         format!("at most {LABELS_LIMIT} of them, the first by name"),

@@ -56,18 +56,29 @@ pub struct Family {
     pub name: &'static str,
     /// Prometheus' type.
     pub kind: MetricType,
-    /// HELP text: what is counted, in which unit, from where.
+    /// What is counted, in which unit.
     pub help: &'static str,
     /// Names of its labels; `container_label_*` stands for the allow-listed ones.
     pub labels: &'static [&'static str],
-    /// The collector that it goes with; `None` for what is always told.
-    pub collector: Option<Collector>,
-    /// Where the number is read.
+    /// The collectors of which one must be wanted for it to be told; none for what is told
+    /// in any case.
+    pub collectors: Collectors,
+    /// Where the number is read; a part of the HELP text, too.
     pub source: &'static str,
     /// What its name may be relied upon for.
     pub stability: Stability,
     samples: Samples,
 }
+
+impl Family {
+    /// What stands behind `# HELP`.
+    fn help_text(&self) -> String {
+        format!("{} From {}.", self.help, self.source)
+    }
+}
+
+/// Families that are told in any case.
+const ALWAYS: Collectors = Collectors::NONE;
 
 /// How a family's samples follow from a scrape. But for the first, the labels of a sample
 /// are lent to it while it is turned into text: with copies of them for every line, a
@@ -78,6 +89,8 @@ enum Samples {
     Own(fn(&Scrape) -> Vec<Metric>),
     /// One for each account that has a value.
     Accounts(fn(&Snapshot, &Subject) -> Option<f64>),
+    /// One for each account and each value of the label so called.
+    Usage(&'static str, &'static Cases<Usage>),
     /// One for each account that has a histogram.
     Histograms(for<'a> fn(&'a Snapshot, &Subject) -> Option<&'a Log2Histogram>),
     /// One for each account of which files tell the value.
@@ -143,7 +156,7 @@ impl Scrape {
     }
 
     fn shows(&self, family: &Family) -> bool {
-        family.collector.is_none_or(|collector| self.parts.collectors.contains(collector))
+        family.collectors == ALWAYS || family.collectors.meets(self.parts.collectors)
     }
 }
 
@@ -204,16 +217,9 @@ fn histogram(durations: &Log2Histogram) -> Histogram {
 /// A counter's samples told apart by one label: `(value of the label, reading)`.
 type Cases<T> = [(&'static str, fn(&T) -> f64)];
 
-/// Counters of every account, one per case of the label `name`.
-fn account_counters(scrape: &Scrape, name: &str, cases: &Cases<Usage>) -> Vec<Metric> {
-    let mut metrics = Vec::with_capacity(scrape.subjects.len() * cases.len());
-    for subject in &scrape.subjects {
-        let usage = subject.usage(&scrape.parts.snapshot);
-        for (value, reading) in cases {
-            metrics.push(counter(subject.labels_and(name, value), reading(usage)));
-        }
-    }
-    metrics
+/// A sample for a reading that succeeded; a failed one is absent, never zero.
+fn one(sample: fn(Vec<LabelPair>, f64) -> Metric, reading: Option<f64>) -> Vec<Metric> {
+    reading.map(|value| sample(Vec::new(), value)).into_iter().collect()
 }
 
 /// Samples that only a label tells apart.

@@ -4,13 +4,19 @@
 //! [`super::connection`]. A scrape changes nothing but the counters about scrapes: it
 //! asks the ledger for one immutable snapshot and shows it.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -40,6 +46,9 @@ use crate::model::{
     snapshot::Snapshot,
 };
 
+/// What the answer on the path of the metrics depends on, whatever it is.
+const VARY: (HeaderName, &str) = (header::VARY, "accept");
+
 /// Seconds after which a refused scrape may come again: one is served in milliseconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -52,6 +61,34 @@ pub(super) struct Web {
     pub(super) stats: Arc<WebStats>,
     process: ProcessReader,
     permits: Arc<Semaphore>,
+    ledger: Source,
+    files: Source,
+}
+
+/// One of those who are asked for a scrape, for the log.
+struct Source {
+    name: &'static str,
+    is_silent: AtomicBool,
+}
+
+impl Source {
+    const fn new(name: &'static str) -> Self {
+        Self { name, is_silent: AtomicBool::new(false) }
+    }
+
+    /// Notes whether it has answered a scrape in time. Only a change is worth a line: while it
+    /// lasts, each scrape that is refused has its counter.
+    fn note(&self, has_answered: bool, time: Duration) {
+        let was_silent = self.is_silent.swap(!has_answered, Relaxed);
+        match (was_silent, has_answered) {
+            (false, false) => {
+                let Self { name, .. } = self;
+                tracing::warn!(?time, "{name} gave no answer in time: scrapes are refused");
+            }
+            (true, true) => tracing::info!("{} answers again", self.name),
+            (true, false) | (false, true) => {}
+        }
+    }
 }
 
 impl Web {
@@ -63,7 +100,8 @@ impl Web {
     ) -> Self {
         let permits = Arc::new(Semaphore::new(config.max_requests.get().into()));
         let (stats, process) = (Arc::default(), ProcessReader::default());
-        Self { config, questions, ready, shutdown, stats, process, permits }
+        let (ledger, files) = (Source::new("the ledger"), Source::new("the reader of files"));
+        Self { config, questions, ready, shutdown, stats, process, permits, ledger, files }
     }
 }
 
@@ -106,7 +144,8 @@ async fn metrics(
         Ok(collectors) => collectors,
         Err(error) => {
             web.stats.scrapes_bad_query.add();
-            return (StatusCode::BAD_REQUEST, format!("400: {error}\n")).into_response();
+            let refusal = (StatusCode::BAD_REQUEST, [VARY], format!("400: {error}\n"));
+            return refusal.into_response();
         }
     };
     let Ok(permit) = Arc::clone(&web.permits).try_acquire_owned() else {
@@ -127,14 +166,14 @@ async fn metrics(
         Arc::clone(&web.stats),
         permit,
     );
-    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    let headers = [(header::CONTENT_TYPE, format.content_type()), VARY];
     (headers, Body::from_stream(stream::iter(text))).into_response()
 }
 
 /// Everything that a scrape shows, or the reason why there is no answer.
 async fn parts(web: &Web, collectors: Collectors, deadlines: Deadlines) -> Result<Parts, Response> {
     let Deadlines { begun, .. } = deadlines;
-    let Some(snapshot) = snapshot(web, deadlines.snapshot).await else {
+    let Some(snapshot) = snapshot(web, deadlines).await else {
         web.stats.scrapes_ledger_silent.add();
         let seconds = (deadlines.snapshot - begun).as_secs_f32();
         return Err(unavailable(format!(
@@ -161,13 +200,15 @@ async fn parts(web: &Web, collectors: Collectors, deadlines: Deadlines) -> Resul
 }
 
 /// A snapshot, unless the ledger is silent for too long or gone.
-async fn snapshot(web: &Web, deadline: Instant) -> Option<Arc<Snapshot>> {
+async fn snapshot(web: &Web, deadlines: Deadlines) -> Option<Arc<Snapshot>> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
         web.questions.snapshots.send(reply).await.ok()?;
         answer.await.ok()
     };
-    timeout_at(deadline, asked).await.ok().flatten()
+    let snapshot = timeout_at(deadlines.snapshot, asked).await.ok().flatten();
+    web.ledger.note(snapshot.is_some(), deadlines.snapshot - deadlines.begun);
+    snapshot
 }
 
 /// What files tell by the deadline, unless their reader is silent or gone. Nobody is asked
@@ -188,10 +229,12 @@ async fn readings(
         web.questions.readings.send(request).await.ok()?;
         answer.await.ok()
     };
-    timeout_at(deadlines.silence, asked).await.ok().flatten()
+    let readings = timeout_at(deadlines.silence, asked).await.ok().flatten();
+    web.files.note(readings.is_some(), deadlines.silence - deadlines.begun);
+    readings
 }
 
 fn unavailable(reason: String) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)], reason)
-        .into_response()
+    let headers = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS), VARY];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, reason).into_response()
 }

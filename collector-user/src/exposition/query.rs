@@ -18,8 +18,8 @@ pub(super) enum QueryError {
          is not"
     )]
     Both,
-    #[error("{parameter}: there is no collector {name:?}, but there are {}", Collectors::ALL)]
-    Unknown { parameter: &'static str, name: String },
+    #[error("{parameter}: there is no collector {name:?}; those that are on: {on}")]
+    Unknown { parameter: &'static str, name: String, on: Collectors },
     #[error(
         "{COLLECT}: the collector {0} is switched off; the daemon must be started with \
          --collector.{0}"
@@ -40,8 +40,11 @@ pub(super) fn selected(query: &str, on: Collectors) -> Result<Collectors, QueryE
         if name.is_empty() {
             continue;
         }
-        let collector = Collector::named(&name)
-            .ok_or_else(|| QueryError::Unknown { parameter, name: name.into_owned() })?;
+        let collector = Collector::named(&name).ok_or_else(|| QueryError::Unknown {
+            parameter,
+            name: name.into_owned(),
+            on,
+        })?;
         *set = Some(set.unwrap_or(Collectors::NONE).with(collector));
     }
     match (collect, exclude) {
@@ -105,9 +108,10 @@ mod tests {
         let told = |query| selected(query, set(&["cpu"])).expect_err("refused").to_string();
         assert_eq!(
             told("collect[]=disk%0A"),
-            "collect[]: there is no collector \"disk\\n\", but there are cgroup, cpu, docker, \
-             machine, process"
+            "collect[]: there is no collector \"disk\\n\"; those that are on: cpu"
         );
+        let nothing = selected("exclude[]=disk", Collectors::NONE).expect_err("refused");
+        assert!(nothing.to_string().ends_with("those that are on: none"), "{nothing}");
         assert!(told("exclude[]=Cpu").starts_with("exclude[]: there is no collector \"Cpu\""));
         assert!(told("collect[]=cpu&exclude[]=cpu").contains("can't be used together"));
         assert!(told("collect[]=docker").contains("with --collector.docker"));

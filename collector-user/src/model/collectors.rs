@@ -83,6 +83,11 @@ impl Collectors {
         Self(self.0 & !Self::bit(collector))
     }
 
+    /// Whether any is in both sets.
+    pub const fn meets(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
     /// Those in the set, by name.
     pub fn iter(self) -> impl Iterator<Item = Collector> {
         Collector::ALL.into_iter().filter(move |collector| self.contains(*collector))
@@ -95,9 +100,12 @@ impl FromIterator<Collector> for Collectors {
     }
 }
 
-/// Their names with commas between them.
+/// Their names with commas between them; `none` if there are none.
 impl fmt::Display for Collectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NONE {
+            return f.write_str("none");
+        }
         for (index, collector) in self.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{collector}")?;
@@ -133,6 +141,14 @@ mod tests {
         assert_eq!(two.to_string(), "cpu, process");
         assert_eq!(two.without(Collector::Cpu).to_string(), "process");
         assert_eq!(two.without(Collector::Cpu).with(Collector::Cpu), two);
-        assert_eq!(Collectors::NONE.to_string(), "");
+        assert_eq!(Collectors::NONE.to_string(), "none");
+    }
+
+    #[test]
+    fn sets_meet_in_what_is_in_both() {
+        let two: Collectors = [Collector::Process, Collector::Cpu].into_iter().collect();
+        assert!(two.meets(Collectors::NONE.with(Collector::Cpu)));
+        assert!(!two.meets(Collectors::NONE.with(Collector::Docker)));
+        assert!(!Collectors::NONE.meets(Collectors::ALL));
     }
 }

@@ -32,6 +32,19 @@ pub struct Traffic {
     pub tx_packets: u64,
 }
 
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes.saturating_add(other.rx_bytes),
+            rx_packets: self.rx_packets.saturating_add(other.rx_packets),
+            tx_bytes: self.tx_bytes.saturating_add(other.tx_bytes),
+            tx_packets: self.tx_packets.saturating_add(other.tx_packets),
+        }
+    }
+}
+
 /// Why a container's network is not told of under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotCharged {
@@ -127,6 +140,18 @@ mod tests {
                 Err(NotCharged::Unknown),
             ]
         );
+    }
+
+    #[test]
+    fn traffic_adds_up_and_never_wraps() {
+        let traffic = |rx_bytes, rx_packets, tx_bytes, tx_packets| Traffic {
+            rx_bytes,
+            rx_packets,
+            tx_bytes,
+            tx_packets,
+        };
+        let sum = traffic(1, 2, 3, u64::MAX - 1).plus(traffic(10, 20, 30, 2));
+        assert_eq!(sum, traffic(11, 22, 33, u64::MAX));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod cgroups;
 mod docker;
 mod kernel;
+mod processes;
 mod rights;
 
 use std::{
@@ -17,7 +18,12 @@ use std::{
     io::{self, Write as _},
 };
 
-use crate::{args::Config, exit, source::docker::Endpoint};
+use self::rights::Capability;
+use crate::{
+    args::Config,
+    exit,
+    source::{docker::Endpoint, namespaces},
+};
 
 /// Width of the column of subjects in a printed report.
 const SUBJECT_WIDTH: usize = 14;
@@ -170,15 +176,23 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything that accounting needs; takes milliseconds.
+/// Looks at everything that accounting and the collectors need; takes milliseconds.
 pub fn examine(config: &Config) -> Report {
     let paths = &config.paths;
     let release = kernel::release();
     let mut findings = vec![kernel::judge_release(&release), kernel::judge_architecture()];
     findings.push(kernel::judge_btf(&kernel::read_btf(&paths.sysfs)));
     findings.push(kernel::judge_lockdown(&kernel::read_lockdown(&paths.sysfs)));
-    findings.extend(rights::judge(&rights::gather(&paths.procfs), kernel::parse_release(&release)));
-    findings.push(cgroups::judge(&cgroups::detect(config)));
+    let rights = rights::gather(&paths.procfs);
+    findings.extend(rights::judge(&rights, kernel::parse_release(&release)));
+    let hierarchy = cgroups::detect(config);
+    findings.push(cgroups::judge(&hierarchy));
+    findings.extend(processes::judge(
+        config.collectors.enabled,
+        hierarchy.as_ref().ok().map(|it| it.kind),
+        &namespaces::is_in_first_pid_namespace(&paths.procfs),
+        rights.has(Capability::SysPtrace),
+    ));
     Report { findings }
 }
 

@@ -16,7 +16,8 @@ const NO_MEMLOCK_SINCE: Release = (5, 11);
 
 /// Capabilities that matter here (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Capability {
+pub(super) enum Capability {
+    SysPtrace = 19,
     SysAdmin = 21,
     SysResource = 24,
     Perfmon = 38,
@@ -24,10 +25,12 @@ enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 4] = [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::SysResource];
+    const ALL: [Self; 5] =
+        [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::SysPtrace, Self::SysResource];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",
@@ -49,6 +52,13 @@ pub(super) struct Rights {
     memlock_max_bytes: Option<u64>,
     /// What became of the attempt to make a map.
     bpf: Result<(), Denial>,
+}
+
+impl Rights {
+    /// Whether that capability is effective, as far as that can be told.
+    pub(super) fn has(&self, capability: Capability) -> Option<bool> {
+        self.capabilities.as_ref().ok().map(|set| capability.is_in(*set))
+    }
 }
 
 /// Why no map could be made.

@@ -8,9 +8,11 @@ mod controllers;
 mod hierarchy;
 mod mounts;
 mod resources;
+mod trust;
 mod walk;
 
 pub use controllers::Controllers;
-pub use hierarchy::{Choice, Hierarchy, HierarchyError, Kind, Mode, Paths, detect};
+pub use hierarchy::{Choice, Hierarchy, HierarchyError, Kind, Mode, Paths, detect, select};
 pub use resources::ResourceReader;
+pub use trust::distrust;
 pub use walk::{FoundCgroup, Walk, walk};

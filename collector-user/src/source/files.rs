@@ -1,17 +1,15 @@
 //! Small files that the kernel makes up when they are read.
 //!
-//! Owns how they are read (from an open directory, into one buffer, within a limit) and
-//! which kind of loss a failure is. Must not know what is in them.
+//! Owns how they are read: from an open directory, into one buffer, within a limit. Must
+//! not know what is in them, nor what their loss amounts to.
 
 use std::{io, path::Path};
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Mode, OFlags, openat, statat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat},
     io::Errno,
 };
-
-use crate::model::losses::Reason;
 
 /// Room for the first read: all but the biggest files fit.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -23,6 +21,10 @@ const FILE_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// even if another gets its number or path meanwhile.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
+
+/// An open file, to be read from its beginning as often as wanted.
+#[derive(Debug)]
+pub struct OpenFile(OwnedFd);
 
 /// Room that one file after another is read into.
 #[derive(Debug, Default)]
@@ -70,6 +72,26 @@ impl Directory {
         }
     }
 
+    /// The numbers among the names in a directory in it, in the kernel's order, `limit` at
+    /// most.
+    ///
+    /// # Errors
+    /// What openat(2) and getdents(2) say.
+    pub fn numbers(&self, name: impl rustix::path::Arg, limit: usize) -> io::Result<Vec<u32>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&self.0, name, flags, Mode::empty())?;
+        let mut numbers = Vec::new();
+        for entry in Dir::new(directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().ok();
+            if numbers.len() == limit {
+                break;
+            }
+            numbers.extend(name.and_then(|it| it.parse::<u32>().ok()));
+        }
+        Ok(numbers)
+    }
+
     /// Reads a file that the kernel writes in one piece (`stat`, `status`, files of cgroup
     /// controllers): a read that does not fill the buffer has got all of it, so that
     /// another, which would only say so, is saved.
@@ -100,45 +122,58 @@ impl Directory {
     fn read<'b>(
         &self,
         name: impl rustix::path::Arg,
-        Buffer(bytes): &'b mut Buffer,
+        buffer: &'b mut Buffer,
         is_end: impl Fn(usize, usize) -> bool,
     ) -> io::Result<&'b [u8]> {
-        let file = openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut length = 0;
-        loop {
-            if bytes.len() == length {
-                if length >= FILE_LIMIT_BYTES {
-                    return Err(io::ErrorKind::FileTooLarge.into());
-                }
-                bytes.resize((2 * length).max(BUFFER_BYTES), 0);
+        let OpenFile(file) = self.file(name)?;
+        fill(buffer, is_end, |_, room| rustix::io::read(&file, room))
+    }
+
+    /// Opens a file in it.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn file(&self, name: impl rustix::path::Arg) -> io::Result<OpenFile> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(OpenFile(openat(&self.0, name, flags, Mode::empty())?))
+    }
+}
+
+impl OpenFile {
+    /// Reads it as [`Directory::record`] does.
+    ///
+    /// # Errors
+    /// What pread(2) says; `FileTooLarge` beyond the limit.
+    pub fn record<'b>(&self, buffer: &'b mut Buffer) -> io::Result<&'b [u8]> {
+        let is_end = |got, room| got < room;
+        fill(buffer, is_end, |offset, room| rustix::io::pread(&self.0, room, offset as u64))
+    }
+}
+
+/// Reads on, each time from the offset given, until it is the end.
+fn fill(
+    Buffer(bytes): &mut Buffer,
+    is_end: impl Fn(usize, usize) -> bool,
+    read: impl Fn(usize, &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<&[u8]> {
+    let mut length = 0;
+    loop {
+        if bytes.len() == length {
+            if length >= FILE_LIMIT_BYTES {
+                return Err(io::ErrorKind::FileTooLarge.into());
             }
-            let room = bytes.len() - length;
-            let got = match rustix::io::read(&file, &mut bytes[length..]) {
-                Err(Errno::INTR) => continue,
-                got => got?,
-            };
-            length += got;
-            if is_end(got, room) {
-                return Ok(&bytes[..length]);
-            }
+            bytes.resize((2 * length).max(BUFFER_BYTES), 0);
+        }
+        let room = bytes.len() - length;
+        let got = match read(length, &mut bytes[length..]) {
+            Err(Errno::INTR) => continue,
+            got => got?,
+        };
+        length += got;
+        if is_end(got, room) {
+            return Ok(&bytes[..length]);
         }
     }
-}
-
-/// Which kind of loss a failed read is.
-pub fn reason(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::NotFound => Reason::Vanished,
-        io::ErrorKind::PermissionDenied => Reason::Denied,
-        // A process, or a cgroup, that has ended between opening and reading.
-        _ if [Errno::SRCH, Errno::NODEV].iter().any(|it| is(error, *it)) => Reason::Vanished,
-        _ => Reason::Failed,
-    }
-}
-
-/// Whether an error is this one of the kernel's.
-pub fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 #[cfg(test)]
@@ -168,7 +203,20 @@ mod tests {
         let zeroes = Directory::open(Path::new("/dev")).expect("opens");
         let error = zeroes.list("zero", &mut Buffer::default()).expect_err("too long");
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(reason(&error), Reason::Failed);
+    }
+
+    #[test]
+    fn numbers_are_found_among_names() {
+        let root = tempfile::tempdir().expect("a directory");
+        for name in ["in/12", "in/7", "in/12x", "in/x", "in/-1"] {
+            fs::create_dir_all(root.path().join(name)).expect("made");
+        }
+        let directory = Directory::open(root.path()).expect("opens");
+        let mut numbers = directory.numbers("in", 9).expect("listed");
+        numbers.sort_unstable();
+        assert_eq!(numbers, [7, 12]);
+        assert_eq!(directory.numbers("in", 1).expect("listed").len(), 1);
+        assert!(directory.numbers("absent", 1).is_err());
     }
 
     #[test]
@@ -181,22 +229,5 @@ mod tests {
             .map(|name| directory.has(name).expect(name));
         assert_eq!(there, [true, true, false, false, false]);
         assert!(directory.has("x".repeat(300)).is_err(), "too long to tell");
-    }
-
-    #[test]
-    fn failures_are_told_apart() {
-        let root = tempfile::tempdir().expect("a directory");
-        let directory = Directory::open(root.path()).expect("opens");
-        let error = directory.record("absent", &mut Buffer::default()).expect_err("absent");
-        assert_eq!(reason(&error), Reason::Vanished);
-        for (errno, expected) in [
-            (Errno::SRCH, Reason::Vanished),
-            (Errno::NODEV, Reason::Vanished),
-            (Errno::ACCESS, Reason::Denied),
-            (Errno::PERM, Reason::Denied),
-            (Errno::IO, Reason::Failed),
-        ] {
-            assert_eq!(reason(&errno.into()), expected, "{errno}");
-        }
     }
 }

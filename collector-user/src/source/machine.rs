@@ -5,14 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    files::{Buffer, Directory, reason},
+    files::{Buffer, Directory},
+    losses::Loss,
     text,
 };
-use crate::model::{
-    collectors::Collector,
-    losses::{Losses, Reason},
-    readings::Machine,
-};
+use crate::model::{collectors::Collector, losses::Losses, readings::Machine};
 
 /// Reads the host's size.
 #[derive(Clone, Debug)]
@@ -32,10 +29,13 @@ impl MachineReader {
         let mut value = |directory: &Path, file: &str, parse: fn(&str) -> Option<u64>| {
             let bytes = Directory::open(directory).and_then(|it| it.record(file, buffer));
             let outcome = match bytes {
-                Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Reason::Malformed),
-                Err(error) => Err(reason(&error)),
+                Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Loss::malformed()),
+                Err(error) => Err(Loss::of_permanent(error)),
             };
-            outcome.map_err(|reason| losses.count(Collector::Machine, reason)).ok()
+            let place = directory.display();
+            let count =
+                |it: Loss| it.count(Collector::Machine, format_args!("{place}/{file}"), losses);
+            outcome.map_err(count).ok()
         };
         Machine {
             cores: value(&self.cpus, "online", count_cpus),
@@ -68,6 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{model::losses::Reason, source::losses::tests::logged};
 
     #[test]
     fn online_cpus_are_counted() {
@@ -84,10 +85,12 @@ mod tests {
         fs::write(root.path().join("meminfo"), "MemTotal:    1000 kB\nMemFree: 1 kB\n")
             .expect("written");
         let mut losses = Losses::default();
-        let read =
-            MachineReader::new(root.path(), root.path()).read(&mut Buffer::default(), &mut losses);
-        assert_eq!(read, Machine { cores: None, memory_bytes: Some(1_024_000) });
-        assert_eq!(losses.get(Collector::Machine, Reason::Vanished), 1);
+        let reader = MachineReader::new(root.path(), root.path());
+        let mut read = None;
+        let said = logged(|| read = Some(reader.read(&mut Buffer::default(), &mut losses)));
+        assert_eq!(read, Some(Machine { cores: None, memory_bytes: Some(1_024_000) }));
+        assert_eq!(losses.get(Collector::Machine, Reason::Failed), 1, "CPUs never end");
+        assert!(said.contains("/devices/system/cpu/online reason=\"failed\""), "{said}");
     }
 
     proptest! {

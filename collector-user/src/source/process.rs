@@ -1,7 +1,8 @@
 //! [process] What `/proc` tells of the processes in a container's cgroups.
 //!
 //! Owns the way from a list of processes to their values, and which kind of loss a process
-//! is that could not be read. Must not know what a container is called, nor decide whose
+//! is that could not be read. In the log, files of processes are named by their place below
+//! procfs. Must not know what a container is called, nor decide whose
 //! traffic a shared network's is.
 
 mod listing;
@@ -14,18 +15,25 @@ use std::{io, path::PathBuf, sync::OnceLock};
 
 use rustix::path::DecInt;
 
-use self::{listing::Listed, network::Inquiry};
+use self::{
+    listing::Listed,
+    network::{Inquiry, Untold},
+};
 use super::{
-    files::{Buffer, Directory, reason},
-    text,
+    files::{Buffer, Directory},
+    losses::Loss,
 };
 use crate::model::{
     collectors::Collector,
     losses::{Losses, Reason},
     networks::Traffic,
-    processes::{ContainerProcesses, Process},
+    processes::{ContainerProcesses, Memory, Process},
     targets::Target,
 };
+
+/// Threads that are looked at of a process whose first one has ended: each may end before it
+/// is read.
+const MAX_THREADS_TRIED: usize = 4;
 
 /// Where processes are listed and read, and how many.
 #[derive(Clone, Debug)]
@@ -36,6 +44,8 @@ pub struct Options {
     pub sysfs: PathBuf,
     /// Mount of the hierarchy that containers are told apart by.
     pub hierarchy: PathBuf,
+    /// Why its lists of processes can't be trusted, if so (`cgroupfs::distrust`).
+    pub distrust: Option<Reason>,
     /// Processes of one container that are read (`--collector.process.max-pids`).
     pub max_pids: u32,
 }
@@ -55,7 +65,7 @@ enum Absence {
     /// It is not in procfs: it has ended, or is hidden.
     NotFound,
     /// It is known what has become of it.
-    Lost(Reason),
+    Lost(Loss, &'static str),
 }
 
 impl ProcessReader {
@@ -72,15 +82,19 @@ impl ProcessReader {
         buffer: &mut Buffer,
         losses: &mut Losses,
     ) -> ContainerProcesses {
-        let Some(procfs) = self.procfs(losses) else { return ContainerProcesses::default() };
-        if self.is_foreign(&procfs, buffer) {
+        let nothing = ContainerProcesses::default();
+        let Some(procfs) = self.procfs(losses) else { return nothing };
+        if let Some(loss) = self.blindness(&procfs, buffer) {
             // One for all: v1 does not even list processes of other namespaces.
-            losses.count(Collector::Process, Reason::Hidden);
-            return ContainerProcesses::default();
+            loss.count(Collector::Process, format_args!("processes of {}", target.path), losses);
+            return nothing;
         }
-        let listed = listing::list(&self.options.hierarchy, target, buffer, losses);
-        let mut found =
-            ContainerProcesses { is_empty: listed.is_empty(), ..ContainerProcesses::default() };
+        // On its own, to tell a list that is empty from one that can't be read.
+        let mut missed = Losses::default();
+        let listed = listing::list(&self.options.hierarchy, target, buffer, &mut missed);
+        losses.add(&missed);
+        let is_empty = listed.is_empty() && missed.is_complete(Collector::Process);
+        let mut found = ContainerProcesses { is_empty, ..nothing };
         let mut inquiry = Inquiry::default();
         let mut not_found = Vec::new();
         for Listed { pid, .. } in self.choose(listed, losses) {
@@ -88,10 +102,12 @@ impl ProcessReader {
                 Ok((process, directory)) => {
                     found.processes.push(process);
                     let host = |buffer: &mut Buffer| self.host_netns(&procfs, buffer);
-                    inquiry.ask(&directory, host, buffer, losses);
+                    inquiry.ask(pid, &directory, host, buffer, losses);
                 }
                 Err(Absence::NotFound) => not_found.push(pid),
-                Err(Absence::Lost(reason)) => losses.count(Collector::Process, reason),
+                Err(Absence::Lost(loss, file)) => {
+                    loss.count(Collector::Process, format_args!("{pid}/{file}"), losses);
+                }
             }
         }
         found.network = inquiry.end(losses);
@@ -108,9 +124,12 @@ impl ProcessReader {
     }
 
     fn procfs(&self, losses: &mut Losses) -> Option<Directory> {
-        // Not the usual reason: a procfs that is not there has not ended, but never was.
-        Directory::open(&self.options.procfs)
-            .map_err(|_| losses.count(Collector::Process, Reason::Failed))
+        let path = &self.options.procfs;
+        Directory::open(path)
+            .map_err(Loss::of_permanent)
+            .map_err(|loss| {
+                loss.count(Collector::Process, format_args!("{}", path.display()), losses);
+            })
             .ok()
     }
 
@@ -125,15 +144,28 @@ impl ProcessReader {
         listed
     }
 
+    /// Why no process that is listed can be looked up, if so.
+    fn blindness(&self, procfs: &Directory, buffer: &mut Buffer) -> Option<Loss> {
+        if let Some(reason) = self.options.distrust {
+            return Some(Loss::of(reason));
+        }
+        match self.is_foreign(procfs, buffer) {
+            Ok(is_foreign) => is_foreign.then(|| Loss::of(Reason::Hidden)),
+            Err(loss) => Some(loss),
+        }
+    }
+
     /// Whether this procfs numbers processes otherwise than `cgroup.procs`, which tells pids
     /// of the reader's own namespace: a daemon in a container that has the host's mounts but
     /// not its pid namespace would take one process for another.
-    fn is_foreign(&self, procfs: &Directory, buffer: &mut Buffer) -> bool {
-        let is_foreign = self.is_foreign.get().copied().or_else(|| tell_foreign(procfs, buffer));
-        is_foreign.is_some_and(|it| *self.is_foreign.get_or_init(|| it))
+    fn is_foreign(&self, procfs: &Directory, buffer: &mut Buffer) -> Result<bool, Loss> {
+        match self.is_foreign.get() {
+            Some(is_foreign) => Ok(*is_foreign),
+            None => tell_foreign(procfs, buffer).map(|it| *self.is_foreign.get_or_init(|| it)),
+        }
     }
 
-    fn host_netns(&self, procfs: &Directory, buffer: &mut Buffer) -> Result<u64, Reason> {
+    fn host_netns(&self, procfs: &Directory, buffer: &mut Buffer) -> Result<u64, Untold> {
         match self.host_netns.get() {
             Some(netns) => Ok(*netns),
             None => network::host_netns(procfs, buffer)
@@ -160,25 +192,23 @@ impl ProcessReader {
         for pid in pids {
             let is_listed = listed.binary_search_by_key(pid, |it| it.pid).is_ok();
             let is_hidden = is_listed && enter(procfs, *pid).is_err();
-            let reason = if is_hidden { Reason::Hidden } else { Reason::Vanished };
-            losses.count(Collector::Process, reason);
+            let loss = Loss::of(if is_hidden { Reason::Hidden } else { Reason::Vanished });
+            loss.count(Collector::Process, format_args!("{pid}"), losses);
         }
     }
 }
 
 /// Whether the daemon itself has another number in its own pid namespace than in this
-/// procfs. `None` if it can't be told this time.
-fn tell_foreign(procfs: &Directory, buffer: &mut Buffer) -> Option<bool> {
+/// procfs. Fails if that can't be told this time.
+fn tell_foreign(procfs: &Directory, buffer: &mut Buffer) -> Result<bool, Loss> {
     match procfs.directory("self") {
         Ok(directory) => {
-            let status = directory.record("status", buffer).ok()?;
-            // One number for each namespace from procfs' to the process' own.
-            let numbers = text::field(str::from_utf8(status).ok()?, "NSpid");
-            Some(numbers.is_some_and(|it| it.split_whitespace().count() > 1))
+            let status = directory.record("status", buffer).map_err(Loss::of_permanent)?;
+            values::is_in_inner_namespace(status).ok_or(Loss::malformed())
         }
         // Of a namespace in which the daemon has no number, if it is a procfs.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => procfs.has("self").ok(),
-        Err(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(procfs.has("self")?),
+        Err(error) => Err(Loss::of_permanent(error)),
     }
 }
 
@@ -190,40 +220,85 @@ fn enter(procfs: &Directory, pid: u32) -> io::Result<Directory> {
     Ok(directory)
 }
 
-/// Reads a process; its directory stays open to ask for more.
+/// Reads a process; its directory, or that of one of its threads, stays open to ask for
+/// more.
 fn read_process(
     procfs: &Directory,
     pid: u32,
     buffer: &mut Buffer,
     losses: &mut Losses,
 ) -> Result<(Process, Directory), Absence> {
-    let directory = procfs.directory(DecInt::new(pid)).map_err(|error| {
-        match (error.kind(), reason(&error)) {
-            (io::ErrorKind::NotFound, _) => Absence::NotFound,
-            (_, Reason::Denied) => Absence::Lost(Reason::Hidden),
-            (_, reason) => Absence::Lost(reason),
+    let mut directory = procfs.directory(DecInt::new(pid)).map_err(|error| {
+        let is_absent = error.kind() == io::ErrorKind::NotFound;
+        let loss = Loss::from(error);
+        match loss.reason() {
+            _ if is_absent => Absence::NotFound,
+            Reason::Denied => Absence::Lost(loss.because(Reason::Hidden), ""),
+            _ => Absence::Lost(loss, ""),
         }
     })?;
     let mut process = Process { pid, ..Process::default() };
-    if let Some(stat) = read_file(&directory, "stat", buffer, losses)? {
+    if let Some(stat) = read_file(&directory, pid, "stat", buffer, losses)? {
         process.times = values::times(stat);
         if process.times.is_none() {
-            losses.count(Collector::Process, Reason::Malformed);
+            let file = format_args!("{pid}/stat");
+            Loss::malformed().count(Collector::Process, file, losses);
         }
     }
-    if let Some(status) = read_file(&directory, "status", buffer, losses)? {
-        let (memory, malformed) = values::memory(status);
+    if let Some(status) = read_file(&directory, pid, "status", buffer, losses)? {
+        let (mut memory, mut malformed) = values::memory(status);
+        if values::is_headless(status) {
+            match live_thread(&directory, pid, buffer) {
+                Ok((thread, its_memory, its_malformed)) => {
+                    directory = thread;
+                    (memory, malformed) = (its_memory, its_malformed);
+                }
+                Err(loss) => loss.count(Collector::Process, format_args!("{pid}/task"), losses),
+            }
+        }
         process.memory = memory;
-        losses.count_many(Collector::Process, Reason::Malformed, malformed);
+        let file = format_args!("{pid}/status");
+        Loss::malformed().count_many(malformed, Collector::Process, file, losses);
     }
     Ok((process, directory))
+}
+
+/// Another thread than the first of a process, with the memory that it tells, and how many
+/// of its values are malformed. A process lives on when its first thread has ended, as in a
+/// `main` that calls `pthread_exit(3)`.
+fn live_thread(
+    process: &Directory,
+    pid: u32,
+    buffer: &mut Buffer,
+) -> Result<(Directory, Memory, u64), Loss> {
+    let tasks = process.directory("task")?;
+    let mut loss = Loss::of(Reason::Vanished);
+    // The first thread is among those listed.
+    let tids = tasks.numbers(".", MAX_THREADS_TRIED + 1)?;
+    for tid in tids.into_iter().filter(|tid| *tid != pid) {
+        let thread = match tasks.directory(DecInt::new(tid)) {
+            Ok(thread) => thread,
+            Err(error) => {
+                loss = error.into();
+                continue;
+            }
+        };
+        match thread.record("status", buffer).map(values::memory) {
+            // It has ended, too.
+            Ok((memory, 0)) if memory == Memory::default() => {}
+            Ok((memory, malformed)) => return Ok((thread, memory, malformed)),
+            Err(error) => loss = error.into(),
+        }
+    }
+    Err(loss)
 }
 
 /// Reads a file of a process. `Ok(None)` if only this file's values are lost, which is
 /// counted.
 fn read_file<'b>(
     directory: &Directory,
-    name: &str,
+    pid: u32,
+    name: &'static str,
     buffer: &'b mut Buffer,
     losses: &mut Losses,
 ) -> Result<Option<&'b [u8]>, Absence> {
@@ -231,12 +306,16 @@ fn read_file<'b>(
         Ok(bytes) => return Ok(Some(bytes)),
         Err(error) => error,
     };
-    match reason(&error) {
-        Reason::Vanished if error.kind() == io::ErrorKind::NotFound => Err(Absence::NotFound),
-        Reason::Vanished => Err(Absence::Lost(Reason::Vanished)),
-        Reason::Denied if directory.directory(".").is_err() => Err(Absence::Lost(Reason::Hidden)),
-        reason => {
-            losses.count(Collector::Process, reason);
+    let is_absent = error.kind() == io::ErrorKind::NotFound;
+    let loss = Loss::from(error);
+    match loss.reason() {
+        _ if is_absent => Err(Absence::NotFound),
+        Reason::Vanished => Err(Absence::Lost(loss, name)),
+        Reason::Denied if directory.directory(".").is_err() => {
+            Err(Absence::Lost(loss.because(Reason::Hidden), name))
+        }
+        _ => {
+            loss.count(Collector::Process, format_args!("{pid}/{name}"), losses);
             Ok(None)
         }
     }

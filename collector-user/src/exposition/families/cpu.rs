@@ -3,12 +3,14 @@
 
 use prometheus::proto::MetricType;
 
-use super::{Family, Samples, Stability, Subject, account_counters, cases, counter, seconds};
+use super::{Family, Samples, Stability, Subject, cases, counter, seconds};
 use crate::model::{
-    collectors::Collector,
+    collectors::{Collector, Collectors},
     snapshot::Snapshot,
     usage::{Log2Histogram, Usage},
 };
+
+const CPU: Collectors = Collectors::NONE.with(Collector::Cpu);
 
 const ACCOUNT: &[&str] = &["id", "name", "image", "container_label_*"];
 const ACCOUNT_AND_KIND: &[&str] = &["id", "name", "image", "container_label_*", "kind"];
@@ -23,35 +25,33 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "container_cpu_usage_seconds_total",
         kind: MetricType::COUNTER,
-        help: "CPU time used, in seconds, the slices in flight included. From the scheduler's \
-               own ledger (sum_exec_runtime); interrupts and stolen time are not in it.",
+        help: "CPU time used, in seconds, the slices in flight included; interrupts and stolen \
+               time are not in it.",
         labels: &["id", "name", "image", "container_label_*", "cpu"],
-        collector: Some(Collector::Cpu),
-        source: "sched_switch: task_struct.se.sum_exec_runtime",
+        collectors: CPU,
+        source: "the scheduler's ledger at sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::DropIn,
-        samples: Samples::Own(|scrape| {
-            account_counters(scrape, "cpu", &[("total", |usage| seconds(usage.runtime_ns))])
-        }),
+        samples: Samples::Usage("cpu", &[("total", |usage| seconds(usage.runtime_ns))]),
     },
     Family {
         name: "container_cpu_context_switches_total",
         kind: MetricType::COUNTER,
         help: "Switches away from a task: voluntary when it blocked, slept or ended, \
-               involuntary when it could have gone on. From sched_switch.",
+               involuntary when it could have gone on.",
         labels: ACCOUNT_AND_KIND,
-        collector: Some(Collector::Cpu),
-        source: "sched_switch: prev_state, preempt",
+        collectors: CPU,
+        source: "the scheduler's ledger at sched_switch: prev_state, preempt",
         stability: Stability::Stable,
-        samples: Samples::Own(|scrape| account_counters(scrape, "kind", SWITCHES)),
+        samples: Samples::Usage("kind", SWITCHES),
     },
     Family {
         name: "container_cpu_runqueue_wait_seconds_total",
         kind: MetricType::COUNTER,
         help: "Time that runnable tasks waited for a CPU, in seconds, counted when the slice \
-               after the wait ends. From the scheduler's own ledger (sched_info.run_delay).",
+               after the wait ends.",
         labels: ACCOUNT,
-        collector: Some(Collector::Cpu),
-        source: "sched_switch: task_struct.sched_info.run_delay",
+        collectors: CPU,
+        source: "the scheduler's ledger at sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
         samples: Samples::Accounts(|snapshot, subject| {
             waits(snapshot, subject).map(|waits| seconds(waits.sum_ns))
@@ -61,10 +61,10 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "container_cpu_runqueue_wait_seconds",
         kind: MetricType::HISTOGRAM,
         help: "Wait for a CPU before each slice, in seconds; buckets double from 1.024 \
-               microseconds. From the scheduler's own ledger (sched_info.run_delay).",
+               microseconds.",
         labels: ACCOUNT,
-        collector: Some(Collector::Cpu),
-        source: "sched_switch: task_struct.sched_info.run_delay",
+        collectors: CPU,
+        source: "the scheduler's ledger at sched_switch: task_struct.sched_info.run_delay",
         stability: Stability::Stable,
         samples: Samples::Histograms(waits),
     },
@@ -75,8 +75,8 @@ pub(super) const FAMILIES: &[Family] = &[
                double from 1.024 microseconds. Ended slices only, so its sum trails \
                container_cpu_usage_seconds_total.",
         labels: ACCOUNT,
-        collector: Some(Collector::Cpu),
-        source: "sched_switch: task_struct.se.sum_exec_runtime",
+        collectors: CPU,
+        source: "the scheduler's ledger at sched_switch: task_struct.se.sum_exec_runtime",
         stability: Stability::Stable,
         samples: Samples::Histograms(|snapshot, subject| Some(&subject.usage(snapshot).slices)),
     },
@@ -85,8 +85,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "Containers whose series have ended; their usage is in container_exited_*.",
         labels: &[],
-        collector: Some(Collector::Cpu),
-        source: "cgroup life cycle",
+        collectors: CPU,
+        source: "the cgroups' life cycle",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![counter(vec![], scrape.parts.snapshot.exited.containers as f64)]
@@ -97,8 +97,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "CPU time used by all containers whose series have ended, in seconds.",
         labels: &[],
-        collector: Some(Collector::Cpu),
-        source: "sum of ended container_cpu_usage_seconds_total",
+        collectors: CPU,
+        source: "the sum of ended container_cpu_usage_seconds_total",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![counter(vec![], seconds(scrape.parts.snapshot.exited.usage.runtime_ns))]
@@ -109,8 +109,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "Switches away from tasks of all containers whose series have ended.",
         labels: &["kind"],
-        collector: Some(Collector::Cpu),
-        source: "sum of ended container_cpu_context_switches_total",
+        collectors: CPU,
+        source: "the sum of ended container_cpu_context_switches_total",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             cases(counter, &scrape.parts.snapshot.exited.usage, "kind", SWITCHES)
@@ -122,8 +122,8 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Time that tasks of all containers whose series have ended waited for a CPU, in \
                seconds.",
         labels: &[],
-        collector: Some(Collector::Cpu),
-        source: "sum of ended container_cpu_runqueue_wait_seconds_total",
+        collectors: CPU,
+        source: "the sum of ended container_cpu_runqueue_wait_seconds_total",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             let Snapshot { ledger, exited, .. } = &*scrape.parts.snapshot;

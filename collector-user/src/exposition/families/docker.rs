@@ -1,9 +1,19 @@
-//! [docker] Life of containers, and how the source of their names fares.
+//! [docker] How the source of the containers' names fares; and, with whoever tells of
+//! containers at all, their life.
 
 use prometheus::proto::MetricType;
 
 use super::{Cases, Family, Samples, Stability, cases, counter, epoch_seconds, gauge};
-use crate::model::{collectors::Collector, container::DockerLosses};
+use crate::model::{
+    collectors::{Collector, Collectors},
+    container::DockerLosses,
+};
+
+const DOCKER: Collectors = Collectors::NONE.with(Collector::Docker);
+
+/// When a container lives is known from its cgroup, whatever runtime it has: on a host
+/// without Docker, too.
+const DOCKER_OR_CPU: Collectors = DOCKER.with(Collector::Cpu);
 
 const LOST: &Cases<DockerLosses> = &[
     ("containers", |lost| lost.containers as f64),
@@ -16,8 +26,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "When the cgroup was last seen alive, in seconds since the epoch.",
         labels: &["id", "name", "image", "container_label_*"],
-        collector: Some(Collector::Docker),
-        source: "cgroup life cycle",
+        collectors: DOCKER_OR_CPU,
+        source: "the cgroup's life cycle",
         stability: Stability::DropIn,
         samples: Samples::Accounts(|snapshot, subject| {
             let container = subject.container(snapshot);
@@ -31,8 +41,8 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "When the container was last started, in seconds since the epoch: as Docker \
                says, else when its cgroup was first seen.",
         labels: &["id", "name", "image", "container_label_*"],
-        collector: Some(Collector::Docker),
-        source: "Docker inspect: State.StartedAt; cgroup life cycle",
+        collectors: DOCKER_OR_CPU,
+        source: "Docker's API (inspect: State.StartedAt), the cgroup's life cycle",
         stability: Stability::DropIn,
         samples: Samples::Accounts(|snapshot, subject| {
             subject.container(snapshot).map(|it| epoch_seconds(it.started_at_ms()))
@@ -43,8 +53,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Whether Docker's API answered last (1) or not (0: names may be missing or old).",
         labels: &[],
-        collector: Some(Collector::Docker),
-        source: "Docker API",
+        collectors: DOCKER,
+        source: "Docker's API",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![gauge(vec![], f64::from(u8::from(scrape.parts.snapshot.docker.up)))]
@@ -55,8 +65,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "How often the connection to Docker's API was lost.",
         labels: &[],
-        collector: Some(Collector::Docker),
-        source: "Docker API",
+        collectors: DOCKER,
+        source: "Docker's API",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![counter(vec![], scrape.parts.snapshot.docker.disconnects as f64)]
@@ -69,8 +79,8 @@ pub(super) const FAMILIES: &[Family] = &[
                because there were too many (in each list), inspections that were not made or \
                failed repeatedly.",
         labels: &["what"],
-        collector: Some(Collector::Docker),
-        source: "Docker API",
+        collectors: DOCKER,
+        source: "Docker's API",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             cases(counter, &scrape.parts.snapshot.docker.lost, "what", LOST)

@@ -133,13 +133,14 @@ pub(super) fn readings() -> Readings {
     let mut losses = Losses::default();
     losses.count_many(Collector::Process, Reason::Vanished, 7);
     losses.count_many(Collector::Cgroup, Reason::Denied, 2);
+    let host_cpu = resources::Cpu { user_ns: Some(9_000_000_000), ..resources::Cpu::default() };
     let outcome =
         |collector, is_complete, duration_ns| Outcome { collector, is_complete, duration_ns };
     Readings {
         processes: [(path("a").into(), processes())].into(),
         host_traffic: Some(traffic(100)),
         resources: [
-            (HOST_PATH.into(), Resources { threads: Some(321), ..Resources::default() }),
+            (HOST_PATH.into(), Resources { cpu: host_cpu, ..Resources::default() }),
             (path("a").into(), resources()),
             ("/init.scope".into(), Resources { processes: Some(1), ..Resources::default() }),
         ]

@@ -3,12 +3,18 @@
 use prometheus::proto::{Metric, MetricType};
 
 use super::{
-    Cases, Family, Samples, Scrape, Stability, cases, counter, gauge, labels::pair, seconds,
+    ALWAYS, Cases, Family, Samples, Scrape, Stability, cases, counter, gauge, labels::pair, seconds,
 };
 use crate::{
     exposition::web_stats::WebCounts,
-    model::snapshot::{LedgerHealth, SlotCounts, Snapshot},
+    model::{
+        collectors::{Collector, Collectors},
+        snapshot::{LedgerHealth, SlotCounts, Snapshot},
+    },
 };
+
+/// What the ledger tells of itself: without it there are zeroes, which would look perfect.
+const CPU: Collectors = Collectors::NONE.with(Collector::Cpu);
 
 const SLOTS: &Cases<SlotCounts> = &[
     ("free", |slots| slots.free as f64),
@@ -41,8 +47,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Always 1; the labels say which build this is.",
         labels: &["version", "revision", "rustc"],
-        collector: None,
-        source: "build",
+        collectors: ALWAYS,
+        source: "the build",
         stability: Stability::Stable,
         samples: Samples::Own(build_info),
     },
@@ -52,36 +58,36 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Share of the CPUs' time that no account holds: 1 - (host usage + idle) / elapsed. \
                Interrupts and stolen time are in it; above a few percent, slices are lost.",
         labels: &[],
-        collector: None,
+        collectors: CPU,
         source: "host usage, slicemeter_idle_cpu_seconds_total, \
                  slicemeter_elapsed_cpu_seconds_total",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| vec![gauge(vec![], residual_ratio(&scrape.parts.snapshot))]),
     },
-    ledger_time(
+    of_ledger(
         "slicemeter_elapsed_cpu_seconds_total",
         "Time that all CPUs have been accounted for, in CPU seconds: CPUs times time since each \
          CPU's first switch.",
         |scrape| seconds_of(scrape, |ledger| ledger.elapsed_ns),
     ),
-    ledger_time(
+    of_ledger(
         "slicemeter_idle_cpu_seconds_total",
         "Time of the CPUs' idle tasks, in CPU seconds.",
         |scrape| seconds_of(scrape, |ledger| ledger.idle_ns),
     ),
-    ledger_time(
+    of_ledger(
         "slicemeter_overflow_cpu_seconds_total",
         "CPU time of known cgroups that have no slot of their own, in seconds: in the host's \
          usage, but in no container's.",
         |scrape| seconds_of(scrape, |ledger| ledger.overflow.runtime_ns),
     ),
-    ledger_time(
+    of_ledger(
         "slicemeter_unattributed_cpu_seconds_total",
         "CPU time of cgroups that are not known, in seconds: in the host's usage, but in no \
          container's.",
         |scrape| seconds_of(scrape, |ledger| ledger.unattributed.runtime_ns),
     ),
-    ledger_time(
+    of_ledger(
         "slicemeter_lost_cpu_seconds_total",
         "CPU time across missed switches that no task's ledger gave back, in seconds: in no \
          account at all.",
@@ -93,46 +99,46 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Switches that fired no tracepoint: repaired when the ledger gave the slice back, \
                else unrepaired.",
         labels: &["outcome"],
-        collector: None,
+        collectors: CPU,
         source: "sched_switch",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             cases(counter, &scrape.parts.snapshot.ledger, "outcome", MISSED)
         }),
     },
-    ledger_count(
+    of_cgroups(
         "slicemeter_cgroup_events_dropped_total",
         "Creations and removals of cgroups that found the ring buffer full.",
         |scrape| count_of(scrape, |ledger| ledger.events_dropped),
     ),
-    ledger_count(
+    of_cgroups(
         "slicemeter_slots_exhausted_total",
         "Cgroups that found no free slot at their creation; they share the overflow slot.",
         |scrape| count_of(scrape, |ledger| ledger.slots_exhausted),
     ),
-    ledger_count(
+    of_cgroups(
         "slicemeter_retention_cut_total",
         "Containers whose series ended before --retain-exited was over, because more had ended \
          than are retained.",
         |scrape| vec![counter(vec![], scrape.parts.snapshot.exited.early as f64)],
     ),
-    ledger_count(
+    of_cgroups(
         "slicemeter_ids_exhausted_total",
         "Cgroups that found the map of ids full at their creation; they are unattributed.",
         |scrape| count_of(scrape, |ledger| ledger.ids_exhausted),
     ),
-    ledger_count(
+    of_ledger(
         "slicemeter_read_retries_total",
         "Reads of a CPU's record that were repeated because the CPU was writing it.",
         |scrape| count_of(scrape, |ledger| ledger.read_retries),
     ),
-    ledger_count(
+    of_ledger(
         "slicemeter_read_failures_total",
         "Reads of a CPU's record that were given up after the last repetition: the slice in \
          flight is missing from that one read.",
         |scrape| count_of(scrape, |ledger| ledger.read_failures),
     ),
-    ledger_count(
+    of_cgroups(
         "slicemeter_cgroup_walk_errors_total",
         "Walks of the cgroup tree that failed, in whole or in part.",
         |scrape| count_of(scrape, |ledger| ledger.walk_errors),
@@ -142,8 +148,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Kernel memory of all eBPF maps, in bytes.",
         labels: &[],
-        collector: None,
-        source: "map sizes",
+        collectors: ALWAYS,
+        source: "the sizes of the maps",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![gauge(vec![], scrape.parts.snapshot.ledger.kernel_memory_bytes as f64)]
@@ -155,8 +161,8 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Slots for cgroups: free, used by a cgroup, or retiring (its cgroup is gone, its \
                last usage is read, it is not yet cleared).",
         labels: &["state"],
-        collector: None,
-        source: "slot book-keeping",
+        collectors: ALWAYS,
+        source: "the accounts of cgroups",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| cases(gauge, &scrape.parts.snapshot.slots, "state", SLOTS)),
     },
@@ -173,8 +179,8 @@ pub(super) const FAMILIES: &[Family] = &[
                nobody told of files in time; with 400: bad_query when collect[] or exclude[] \
                asked for what there is not.",
         labels: &["reason"],
-        collector: None,
-        source: "web server",
+        collectors: ALWAYS,
+        source: "the web server",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| cases(counter, &scrape.parts.web, "reason", REJECTED)),
     },
@@ -183,8 +189,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Open connections to the web server.",
         labels: &[],
-        collector: None,
-        source: "web server",
+        collectors: ALWAYS,
+        source: "the web server",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             vec![gauge(vec![], scrape.parts.web.connections_open as f64)]
@@ -205,8 +211,8 @@ pub(super) const FAMILIES: &[Family] = &[
                to send its request, or sent none that HTTP allows; internal_error when the \
                server itself failed.",
         labels: &["reason"],
-        collector: None,
-        source: "web server",
+        collectors: ALWAYS,
+        source: "the web server",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| cases(counter, &scrape.parts.web, "reason", CUT)),
     },
@@ -221,7 +227,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "Failed reads of the daemon's own /proc files; the process_* series that depend on \
                them are absent meanwhile.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
@@ -233,7 +239,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "Log lines lost because stderr did not take them (closed pipe, full disk).",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "stderr",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
@@ -244,22 +250,21 @@ pub(super) const FAMILIES: &[Family] = &[
 
 type Own = fn(&Scrape) -> Vec<Metric>;
 
-const fn ledger_time(name: &'static str, help: &'static str, samples: Own) -> Family {
-    let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
-    let (collector, source) = (None, "kernel ledger");
-    let samples = Samples::Own(samples);
-    Family { name, kind, help, labels: &[], collector, source, stability, samples }
+const fn of_ledger(name: &'static str, help: &'static str, samples: Own) -> Family {
+    let source = "the kernel's ledger";
+    Family { collectors: CPU, source, ..of_cgroups(name, help, samples) }
 }
 
-const fn ledger_count(name: &'static str, help: &'static str, samples: Own) -> Family {
-    ledger_time(name, help, samples)
+const fn of_cgroups(name: &'static str, help: &'static str, samples: Own) -> Family {
+    let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
+    let (collectors, source) = (ALWAYS, "the accounts of cgroups");
+    let samples = Samples::Own(samples);
+    Family { name, kind, help, labels: &[], collectors, source, stability, samples }
 }
 
 const fn web_count(name: &'static str, help: &'static str, samples: Own) -> Family {
-    let (kind, stability) = (MetricType::COUNTER, Stability::Stable);
-    let (collector, source) = (None, "web server");
-    let samples = Samples::Own(samples);
-    Family { name, kind, help, labels: &[], collector, source, stability, samples }
+    let source = "the web server";
+    Family { source, ..of_cgroups(name, help, samples) }
 }
 
 fn seconds_of(scrape: &Scrape, of: fn(&LedgerHealth) -> u64) -> Vec<Metric> {

@@ -51,13 +51,6 @@ impl Subject {
             Account::Host | Account::Cgroup(_) => None,
         }
     }
-
-    pub(super) fn labels_and(&self, name: &str, value: &str) -> Vec<LabelPair> {
-        let mut labels = Vec::with_capacity(self.labels.len() + 1);
-        labels.extend_from_slice(&self.labels);
-        labels.push(pair(name, value));
-        labels
-    }
 }
 
 /// The host, then containers and cgroups, all by path. Takes what files tell of them.

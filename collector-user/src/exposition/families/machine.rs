@@ -1,9 +1,14 @@
 //! [machine] The host's size, under cAdvisor's names.
 
-use prometheus::proto::{Metric, MetricType};
+use prometheus::proto::MetricType;
 
-use super::{Family, Samples, Stability, gauge};
-use crate::model::collectors::Collector;
+use super::{Family, Samples, Scrape, Stability, gauge, one};
+use crate::model::{
+    collectors::{Collector, Collectors},
+    readings::Machine,
+};
+
+const MACHINE: Collectors = Collectors::NONE.with(Collector::Machine);
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {
@@ -11,24 +16,23 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "CPUs of the host that are online.",
         labels: &[],
-        collector: Some(Collector::Machine),
+        collectors: MACHINE,
         source: "/sys/devices/system/cpu/online",
         stability: Stability::DropIn,
-        samples: Samples::Own(|scrape| one(scrape.parts.readings.machine.cores)),
+        samples: Samples::Own(|scrape| one(gauge, told(scrape, |it| it.cores))),
     },
     Family {
         name: "machine_memory_bytes",
         kind: MetricType::GAUGE,
         help: "Memory of the host that its kernel can use, in bytes.",
         labels: &[],
-        collector: Some(Collector::Machine),
+        collectors: MACHINE,
         source: "/proc/meminfo: MemTotal",
         stability: Stability::DropIn,
-        samples: Samples::Own(|scrape| one(scrape.parts.readings.machine.memory_bytes)),
+        samples: Samples::Own(|scrape| one(gauge, told(scrape, |it| it.memory_bytes))),
     },
 ];
 
-/// A sample for a reading that succeeded; a failed one is absent, never zero.
-fn one(reading: Option<u64>) -> Vec<Metric> {
-    reading.map(|value| gauge(vec![], value as f64)).into_iter().collect()
+fn told(scrape: &Scrape, of: fn(&Machine) -> Option<u64>) -> Option<f64> {
+    of(&scrape.parts.readings.machine).map(|value| value as f64)
 }

@@ -43,7 +43,7 @@ pub(super) fn introduce(family: &Family, text: &mut Vec<u8>) {
     text.extend_from_slice(b"# HELP ");
     text.extend_from_slice(name.as_bytes());
     text.push(b' ');
-    for byte in family.help.bytes() {
+    for byte in family.help_text().bytes() {
         match byte {
             b'\\' => text.extend_from_slice(b"\\\\"),
             b'\n' => text.extend_from_slice(b"\\n"),
@@ -63,7 +63,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::exposition::families::{Samples, Stability};
+    use crate::exposition::families::{ALWAYS, Samples, Stability};
 
     /// Suffixes that the format gives a meaning.
     const RESERVED: [&str; 6] = ["_total", "_created", "_bucket", "_count", "_sum", "_info"];
@@ -117,14 +117,15 @@ mod tests {
             kind: MetricType::COUNTER,
             help: "Says \"a\\b\"\nand more.",
             labels: &[],
-            collector: None,
+            collectors: ALWAYS,
             source: "a test",
             stability: Stability::Stable,
             samples: Samples::Own(|_| Vec::new()),
         };
         let mut text = Vec::new();
         introduce(&family, &mut text);
-        let expected = "# HELP said Says \\\"a\\\\b\\\"\\nand more.\n# TYPE said counter\n";
+        let expected =
+            "# HELP said Says \\\"a\\\\b\\\"\\nand more. From a test.\n# TYPE said counter\n";
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
     }
 }

@@ -12,13 +12,15 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 
 use super::{Cases, Family, Samples, Scrape, Stability, cases, gauge, labels::name, pair};
 use crate::model::{
-    collectors::Collector,
+    collectors::{Collector, Collectors},
     networks::{Candidate, NotCharged, Traffic, charge},
     processes::Process,
     readings::Readings,
     snapshot::{ContainerView, Snapshot},
     targets::HOST_PATH,
 };
+
+const PROCESS_COLLECTOR: Collectors = Collectors::NONE.with(Collector::Process);
 
 const PROCESS: &[&str] = &["id", "name", "type", "pid"];
 const NETWORK: &[&str] = &["id", "name", "type"];
@@ -95,7 +97,7 @@ impl Origin {
                     let row = *rows.entry(view.id.as_str()).or_insert(self.networks.len());
                     match self.networks.get_mut(row) {
                         // The id is there already (see above): one series with all of it.
-                        Some(row) => row.traffic = sum(row.traffic, traffic),
+                        Some(row) => row.traffic = row.traffic.plus(traffic),
                         None => self.networks.push(NetworkRow { container, traffic }),
                     }
                 }
@@ -105,15 +107,6 @@ impl Origin {
                 Err(NotCharged::Empty) => self.not_charged.empty += 1,
             }
         }
-    }
-}
-
-fn sum(one: Traffic, other: Traffic) -> Traffic {
-    Traffic {
-        rx_bytes: one.rx_bytes.saturating_add(other.rx_bytes),
-        rx_packets: one.rx_packets.saturating_add(other.rx_packets),
-        tx_bytes: one.tx_bytes.saturating_add(other.tx_bytes),
-        tx_packets: one.tx_packets.saturating_add(other.tx_packets),
     }
 }
 
@@ -211,10 +204,10 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Running containers without node_container_net_* series: host when they use the \
                host's network, shared when another container was in the same network first and \
-               has its series, unknown when it could not be read, empty \
-               when there is no process in it.",
+               has its series, unknown when it could not be read, empty when no process is in \
+               the container.",
         labels: &["reason"],
-        collector: Some(Collector::Process),
+        collectors: PROCESS_COLLECTOR,
         source: "/proc/PID/ns/net",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
@@ -236,9 +229,9 @@ const fn of_process(
     source: &'static str,
     samples: Samples,
 ) -> Family {
-    let (kind, collector) = (MetricType::GAUGE, Some(Collector::Process));
+    let (kind, collectors) = (MetricType::GAUGE, PROCESS_COLLECTOR);
     let stability = Stability::NodeCollector;
-    Family { name, kind, help, labels: PROCESS, collector, source, stability, samples }
+    Family { name, kind, help, labels: PROCESS, collectors, source, stability, samples }
 }
 
 const fn network(name: &'static str, help: &'static str, samples: Samples) -> Family {

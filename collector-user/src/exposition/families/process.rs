@@ -1,9 +1,9 @@
 //! `process_*`: what the daemon itself costs, under the names that every Prometheus
 //! client library uses.
 
-use prometheus::proto::{LabelPair, Metric, MetricType};
+use prometheus::proto::MetricType;
 
-use super::{Family, Samples, Stability, counter, gauge};
+use super::{ALWAYS, Family, Samples, Stability, counter, gauge, one};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {
@@ -11,7 +11,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "User and system CPU time of the daemon itself, in seconds.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/stat: utime + stime",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(counter, scrape.parts.process.cpu_seconds)),
@@ -21,7 +21,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Resident memory of the daemon itself, in bytes.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/stat: rss",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.resident_bytes)),
@@ -31,7 +31,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Virtual memory of the daemon itself, in bytes.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/stat: vsize",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.virtual_bytes)),
@@ -41,7 +41,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Open file descriptors of the daemon itself.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/fd",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.open_fds)),
@@ -51,7 +51,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "File descriptors that the daemon may have open; absent when unlimited.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/limits: Max open files, soft",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.max_fds)),
@@ -61,7 +61,7 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "When the daemon was started, in seconds since the epoch.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/stat: starttime; /proc/stat: btime",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.start_time_seconds)),
@@ -71,14 +71,9 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::GAUGE,
         help: "Threads of the daemon itself.",
         labels: &[],
-        collector: None,
+        collectors: ALWAYS,
         source: "/proc/self/stat: num_threads",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| one(gauge, scrape.parts.process.threads)),
     },
 ];
-
-/// A sample for a reading that succeeded; a failed one is absent, never zero.
-fn one(sample: fn(Vec<LabelPair>, f64) -> Metric, reading: Option<f64>) -> Vec<Metric> {
-    reading.map(|value| sample(vec![], value)).into_iter().collect()
-}

@@ -12,8 +12,7 @@ use prometheus::{
 };
 
 use super::{
-    Family, Samples, Scrape, all, histogram, number, openmetrics,
-    origin::{ProcessRow, set_labels},
+    Family, Samples, Scrape, all, histogram, labels::pair, number, openmetrics, origin::set_labels,
 };
 use crate::exposition::format::Format;
 
@@ -32,10 +31,11 @@ pub struct Rendering {
     worn: Vec<Vec<LabelPair>>,
     /// Room for the next piece: as much as the biggest one before took.
     piece_bytes: usize,
-    is_ended: bool,
+    /// What comes after the last family.
+    end: Option<&'static [u8]>,
 }
 
-/// A family of which some series are still to come.
+/// A family of which some series may still be to come.
 struct Begun {
     family: &'static Family,
     /// What the encoder takes: the family, with the samples of one piece at a time.
@@ -46,26 +46,21 @@ struct Begun {
 
 /// What a family's series are made of.
 enum Series {
+    /// Samples with labels of their own.
     Own(vec::IntoIter<Metric>),
-    /// Places in the list of subjects.
-    Subjects(Range<usize>),
-    /// Places in the list of processes.
-    Processes(Range<usize>),
+    /// Rows of the scrape (see [`Family::rows`]), whose labels are lent.
+    Rows(Range<usize>),
 }
 
 impl Rendering {
     /// Starts at the first family.
     pub fn new(scrape: Scrape, format: Format) -> Self {
-        let rest = all().into_iter();
-        Self {
-            scrape,
-            format,
-            rest,
-            begun: None,
-            worn: Vec::new(),
-            piece_bytes: 0,
-            is_ended: false,
-        }
+        let end = match format {
+            Format::OpenMetrics => Some(openmetrics::END),
+            Format::Text => None,
+        };
+        let (rest, worn) = (all().into_iter(), Vec::new());
+        Self { scrape, format, rest, begun: None, worn, piece_bytes: 0, end }
     }
 
     /// The family begun, or else the next one that is to be shown.
@@ -76,71 +71,82 @@ impl Rendering {
         })
     }
 
-    /// The next piece of a family; empty when the family has no more samples, or none at
-    /// all (then nothing tells of it: the text format knows no family without samples).
-    fn piece(&mut self, begun: &mut Begun) -> prometheus::Result<Vec<u8>> {
-        let (samples, lenders) = self.samples(begun);
+    /// The next piece of a family; `None` when it has no more samples, or none at all (then
+    /// nothing tells of it: the text format knows no family without samples).
+    fn piece(&mut self, begun: &mut Begun) -> Option<prometheus::Result<Vec<u8>>> {
+        let family = begun.family;
+        let (samples, lenders) = match &mut begun.series {
+            Series::Own(samples) => (samples.by_ref().take(SERIES_PER_PIECE).collect(), Vec::new()),
+            Series::Rows(rows) => self.samples(family, rows),
+        };
         if samples.is_empty() {
-            return Ok(Vec::new());
+            return None;
         }
         let mut text = Vec::with_capacity(self.piece_bytes);
         begun.encoded.set_metric(samples);
-        begun.encode(self.format, &mut text)?;
+        let outcome = begun.encode(self.format, &mut text);
         self.piece_bytes = self.piece_bytes.max(text.len());
-        self.take_back(begun, lenders);
-        Ok(text)
+        for (row, mut sample) in lenders.into_iter().zip(begun.encoded.take_metric()) {
+            self.give_back(family, row, sample.take_label());
+        }
+        Some(outcome.map(|()| text))
     }
 
-    /// The next samples, and the places of the subjects whose labels they wear.
-    fn samples(&mut self, begun: &mut Begun) -> (Vec<Metric>, Vec<usize>) {
+    /// The samples of the next rows that have a value, and these rows. It ends early where a
+    /// row's labels are lent to another sample already.
+    fn samples(&mut self, family: &Family, rows: &mut Range<usize>) -> (Vec<Metric>, Vec<usize>) {
         let mut samples = Vec::with_capacity(SERIES_PER_PIECE);
-        let mut lenders = Vec::new();
-        let Begun { family, series, .. } = begun;
-        match series {
-            Series::Own(series) => samples.extend(series.take(SERIES_PER_PIECE)),
-            Series::Subjects(places) => {
-                lenders.reserve(SERIES_PER_PIECE);
-                while samples.len() < SERIES_PER_PIECE
-                    && let Some(place) = places.next()
-                {
-                    if let Some(mut sample) = family.of_subject(&self.scrape, place) {
-                        let subject = &mut self.scrape.subjects[place];
-                        sample.set_label(std::mem::take(&mut subject.labels));
-                        samples.push(sample);
-                        lenders.push(place);
-                    }
-                }
+        let mut lenders = Vec::with_capacity(SERIES_PER_PIECE);
+        while samples.len() < SERIES_PER_PIECE && rows.start < rows.end {
+            let row = rows.start;
+            if let Some(mut sample) = family.value(&self.scrape, row) {
+                let Some(labels) = self.lend(family, row) else { break };
+                sample.set_label(labels);
+                samples.push(sample);
+                lenders.push(row);
             }
-            Series::Processes(places) => {
-                while samples.len() < SERIES_PER_PIECE
-                    && let Some(place) = places.next()
-                {
-                    let row = self.scrape.origin.processes[place];
-                    if let Some((kind, mut sample)) = family.of_process(&row) {
-                        let mut labels = self.worn.pop().unwrap_or_default();
-                        let container = &self.scrape.parts.snapshot.containers[row.container];
-                        set_labels(&mut labels, container, kind, row.process.pid);
-                        sample.set_label(labels);
-                        samples.push(sample);
-                    }
-                }
-            }
+            rows.start += 1;
         }
         (samples, lenders)
     }
 
-    /// Gives lent labels back.
-    fn take_back(&mut self, begun: &mut Begun, lenders: Vec<usize>) {
-        let samples = begun.encoded.take_metric().into_iter();
-        match &begun.series {
-            Series::Own(_) => {}
-            Series::Subjects(_) => {
-                for (place, mut sample) in lenders.into_iter().zip(samples) {
-                    self.scrape.subjects[place].labels = sample.take_label();
-                }
+    /// Labels for the sample of a row; `None` while another sample wears them.
+    fn lend(&mut self, family: &Family, row: usize) -> Option<Vec<LabelPair>> {
+        let scrape = &mut self.scrape;
+        let place = match family.samples {
+            Samples::Processes(kind, _) => {
+                let mut labels = self.worn.pop().unwrap_or_default();
+                let row = &scrape.origin.processes[row];
+                let container = &scrape.parts.snapshot.containers[row.container];
+                set_labels(&mut labels, container, kind, row.process.pid);
+                return Some(labels);
             }
-            Series::Processes(_) => self.worn.extend(samples.map(|mut it| it.take_label())),
+            _ => row % scrape.subjects.len(),
+        };
+        let mut labels = std::mem::take(&mut scrape.subjects[place].labels);
+        if labels.is_empty() {
+            return None;
         }
+        if let Samples::Usage(name, cases) = family.samples {
+            labels.push(pair(name, cases[row / scrape.subjects.len()].0));
+        }
+        Some(labels)
+    }
+
+    fn give_back(&mut self, family: &Family, row: usize, mut labels: Vec<LabelPair>) {
+        match family.samples {
+            Samples::Processes(..) => return self.worn.push(labels),
+            Samples::Usage(..) => drop(labels.pop()),
+            _ => {}
+        }
+        let place = row % self.scrape.subjects.len();
+        self.scrape.subjects[place].labels = labels;
+    }
+
+    /// Ends for good, and without the last line.
+    fn stop(&mut self) {
+        self.rest = Vec::new().into_iter();
+        self.end = None;
     }
 }
 
@@ -151,21 +157,14 @@ impl Iterator for Rendering {
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(mut begun) = self.begin() {
-            match self.piece(&mut begun) {
-                Ok(text) if text.is_empty() => {}
-                Ok(text) => {
-                    self.begun = Some(begun);
-                    return Some(Ok(text));
-                }
-                Err(error) => return Some(Err(error)),
+            let Some(piece) = self.piece(&mut begun) else { continue };
+            match piece {
+                Ok(_) => self.begun = Some(begun),
+                Err(_) => self.stop(),
             }
+            return Some(piece);
         }
-        let end = match self.format {
-            Format::OpenMetrics if !self.is_ended => Some(Ok(openmetrics::END.into())),
-            Format::OpenMetrics | Format::Text => None,
-        };
-        self.is_ended = true;
-        end
+        self.end.take().map(|end| Ok(end.into()))
     }
 }
 
@@ -176,10 +175,7 @@ impl Begun {
         encoded.set_field_type(family.kind);
         let series = match family.samples {
             Samples::Own(samples) => Series::Own(samples(scrape).into_iter()),
-            Samples::Accounts(_) | Samples::Histograms(_) | Samples::Resources(_) => {
-                Series::Subjects(0..scrape.subjects.len())
-            }
-            Samples::Processes(..) => Series::Processes(0..scrape.origin.processes.len()),
+            _ => Series::Rows(0..family.rows(scrape)),
         };
         Self { family, encoded, series, is_headed: false }
     }
@@ -189,7 +185,7 @@ impl Begun {
         let Self { family, encoded, is_headed, .. } = self;
         let takes_encoders_header = !*is_headed && format == Format::Text;
         if takes_encoders_header {
-            encoded.set_help(family.help.to_owned());
+            encoded.set_help(family.help_text());
         } else if !*is_headed {
             openmetrics::introduce(family, text);
         }
@@ -208,66 +204,93 @@ impl Begun {
 }
 
 impl Family {
-    /// The sample of the subject at this place, without labels.
-    fn of_subject(&self, scrape: &Scrape, place: usize) -> Option<Metric> {
-        let (snapshot, subject) = (&*scrape.parts.snapshot, &scrape.subjects[place]);
+    /// How many rows may have a sample: one for each subject (again for each case), or for
+    /// each process.
+    fn rows(&self, scrape: &Scrape) -> usize {
+        match self.samples {
+            Samples::Own(_) => 0,
+            Samples::Accounts(_) | Samples::Histograms(_) | Samples::Resources(_) => {
+                scrape.subjects.len()
+            }
+            Samples::Usage(_, cases) => cases.len() * scrape.subjects.len(),
+            Samples::Processes(..) => scrape.origin.processes.len(),
+        }
+    }
+
+    /// The sample of a row, without labels.
+    fn value(&self, scrape: &Scrape, row: usize) -> Option<Metric> {
+        let snapshot = &*scrape.parts.snapshot;
+        let subject = |row| &scrape.subjects[row];
         let value = match self.samples {
-            Samples::Accounts(value) => value(snapshot, subject)?,
-            Samples::Resources(value) => value(subject.resources.as_ref()?)?,
+            Samples::Own(_) => return None,
+            Samples::Accounts(value) => value(snapshot, subject(row))?,
+            Samples::Resources(value) => value(subject(row).resources.as_ref()?)?,
+            Samples::Usage(_, cases) => {
+                let (case, place) = (row / scrape.subjects.len(), row % scrape.subjects.len());
+                cases[case].1(subject(place).usage(snapshot))
+            }
             Samples::Histograms(durations) => {
                 let mut sample = Metric::default();
-                sample.set_histogram(histogram(durations(snapshot, subject)?));
+                sample.set_histogram(histogram(durations(snapshot, subject(row))?));
                 return Some(sample);
             }
-            Samples::Own(_) | Samples::Processes(..) => return None,
+            Samples::Processes(_, value) => value(&scrape.origin.processes[row].process)? as f64,
         };
         Some(number(self.kind, Vec::new(), value))
     }
+}
 
-    /// The sample of a process, without labels, and its `type`.
-    fn of_process(&self, row: &ProcessRow) -> Option<(&'static str, Metric)> {
-        let Samples::Processes(kind, value) = self.samples else { return None };
-        let value = value(&row.process)? as f64;
-        Some((kind, number(self.kind, Vec::new(), value)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        exposition::families::{Stability, fixture},
+        model::collectors::Collectors,
+    };
+
+    /// The encoder refuses it, as nothing is called "".
+    static NAMELESS: Family = Family {
+        name: "",
+        kind: prometheus::proto::MetricType::GAUGE,
+        help: "Fails.",
+        labels: &[],
+        collectors: Collectors::NONE,
+        source: "a test",
+        stability: Stability::Stable,
+        samples: Samples::Accounts(|_, _| Some(1.0)),
+    };
+
+    fn rendering(families: Vec<&'static Family>, format: Format) -> Rendering {
+        let scrape = fixture::scrape(fixture::snapshot());
+        Rendering { rest: families.into_iter(), ..Rendering::new(scrape, format) }
     }
 
-    /// The whole family, made without any lending: what the pieces must add up to.
-    #[cfg(test)]
-    pub(super) fn whole(&self, scrape: &Scrape) -> Option<MetricFamily> {
-        if !scrape.shows(self) {
-            return None;
+    fn labels(rendering: &Rendering) -> Vec<usize> {
+        rendering.scrape.subjects.iter().map(|subject| subject.labels.len()).collect()
+    }
+
+    #[test]
+    fn after_an_error_nothing_comes_and_nobody_misses_labels() {
+        for format in [Format::Text, Format::OpenMetrics] {
+            let mut families = all();
+            families.insert(5, &NAMELESS);
+            let mut rendering = rendering(families, format);
+            let before = labels(&rendering);
+            let pieces: Vec<_> = rendering.by_ref().collect();
+            assert!(pieces.len() > 5, "what came before is whole");
+            let (last, others) = pieces.split_last().expect("pieces");
+            assert!(last.is_err() && others.iter().all(Result::is_ok));
+            assert!(rendering.next().is_none(), "not even the end's line");
+            assert_eq!(labels(&rendering), before);
         }
-        let samples: Vec<_> = match self.samples {
-            Samples::Own(samples) => samples(scrape),
-            Samples::Accounts(_) | Samples::Histograms(_) | Samples::Resources(_) => {
-                let places = scrape.subjects.iter().enumerate();
-                let sample = |(place, subject): (_, &super::Subject)| {
-                    let mut sample = self.of_subject(scrape, place)?;
-                    sample.set_label(subject.labels.clone());
-                    Some(sample)
-                };
-                places.filter_map(sample).collect()
-            }
-            Samples::Processes(..) => {
-                let sample = |row: &ProcessRow| {
-                    let (kind, mut sample) = self.of_process(row)?;
-                    let mut labels = Vec::new();
-                    let container = &scrape.parts.snapshot.containers[row.container];
-                    set_labels(&mut labels, container, kind, row.process.pid);
-                    sample.set_label(labels);
-                    Some(sample)
-                };
-                scrape.origin.processes.iter().filter_map(sample).collect()
-            }
-        };
-        if samples.is_empty() {
-            return None;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(samples);
-        Some(family)
+    }
+
+    #[test]
+    fn lent_labels_come_back_as_they_were() {
+        let mut rendering = rendering(all(), Format::Text);
+        let before: Vec<_> = rendering.scrape.subjects.iter().map(|it| it.labels.clone()).collect();
+        assert!(rendering.by_ref().all(|piece| piece.is_ok()));
+        let after: Vec<_> = rendering.scrape.subjects.iter().map(|it| it.labels.clone()).collect();
+        assert_eq!(after, before);
     }
 }

@@ -7,7 +7,7 @@ use prometheus::proto::MetricType;
 
 use super::{Family, Samples, Stability, seconds};
 use crate::model::{
-    collectors::Collector,
+    collectors::{Collector, Collectors},
     resources::{Bandwidth, Limit, Resources},
 };
 
@@ -19,13 +19,13 @@ type Value = fn(&Resources) -> Option<f64>;
 pub(super) const FAMILIES: &[Family] = &[
     counter(
         "container_cpu_user_seconds_total",
-        "CPU time in user mode, in seconds, as the kernel splits it.",
+        "CPU time in user mode, in seconds, as the kernel splits it, nested containers included.",
         "cpu.stat: user_usec; v1 cpuacct.stat: user",
         |it| it.cpu.user_ns.map(seconds),
     ),
     counter(
         "container_cpu_system_seconds_total",
-        "CPU time in the kernel, in seconds, as the kernel splits it.",
+        "CPU time in the kernel, in seconds, as the kernel splits it, nested containers included.",
         "cpu.stat: system_usec; v1 cpuacct.stat: system",
         |it| it.cpu.system_ns.map(seconds),
     ),
@@ -50,38 +50,40 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "container_memory_usage_bytes",
-        "Memory charged to the cgroup, caches included, in bytes; for the host, anonymous and file \
-         pages.",
+        "Memory charged to the cgroup, caches and nested containers included, in bytes; for the \
+         host, anonymous and file pages.",
         "memory.current, for the host memory.stat: anon, file; v1 memory.usage_in_bytes",
         |it| it.memory.usage.map(count),
     ),
     gauge(
         "container_memory_working_set_bytes",
-        "Memory that can't be reclaimed at once, in bytes: usage without inactive file pages.",
+        "Memory that can't be reclaimed at once, in bytes: usage without inactive file pages; \
+         nested containers included.",
         "memory.current, memory.stat: inactive_file; v1 total_inactive_file",
         |it| it.memory.working_set().map(count),
     ),
     gauge(
         "container_memory_max_usage_bytes",
-        "The most memory that was ever charged to the cgroup, in bytes.",
+        "The most memory that was ever charged to the cgroup, in bytes, nested containers included.",
         "memory.peak; v1 memory.max_usage_in_bytes",
         |it| it.memory.max_usage.map(count),
     ),
     gauge(
         "container_memory_rss",
-        "Anonymous memory, in bytes.",
+        "Anonymous memory, in bytes, nested containers included.",
         "memory.stat: anon; v1 total_rss",
         |it| it.memory.anon.map(count),
     ),
     gauge(
         "container_memory_cache",
-        "Page cache, tmpfs included, in bytes.",
+        "Page cache, in bytes, tmpfs and nested containers included.",
         "memory.stat: file; v1 total_cache",
         |it| it.memory.file.map(count),
     ),
     gauge(
         "container_memory_swap",
-        "Memory that is swapped out, in bytes.",
+        "Memory that is swapped out, in bytes, nested containers included; absent where the kernel \
+         does not account swap.",
         "memory.swap.current, for the host /proc/meminfo: SwapTotal, SwapFree; v1 memory.stat: \
          total_swap",
         |it| it.memory.swap.map(count),
@@ -89,74 +91,76 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "container_memory_kernel_usage",
         "Memory that the kernel itself uses for the cgroup, in bytes: stacks, page tables, slabs; \
-         for the host, what it uses for the cgroups in it only.",
+         nested containers included. For the host, what it uses for the cgroups in it only.",
         "memory.stat: kernel, before Linux 5.18 the sum of its parts; v1 memory.kmem.usage_in_bytes",
         |it| it.memory.kernel.map(count),
     ),
     gauge(
         "container_memory_mapped_file",
-        "Page cache that is mapped into processes, in bytes.",
+        "Page cache that is mapped into processes, in bytes, nested containers included.",
         "memory.stat: file_mapped; v1 total_mapped_file",
         |it| it.memory.mapped_file.map(count),
     ),
     counter(
         "container_memory_failcnt",
-        "How often memory usage has hit the limit.",
+        "How often memory usage has hit the limit; on v2 those of nested containers, too.",
         "memory.events: max; v1 memory.failcnt",
         |it| it.memory.limit_hits.map(count),
     ),
     counter(
         "container_oom_events_total",
-        "Processes that the OOM killer has killed; on v1 those of the cgroup itself only.",
+        "Processes that the OOM killer has killed, nested containers included; on v1 those of the \
+         cgroup itself only.",
         "memory.events: oom_kill; v1 memory.oom_control: oom_kill",
         |it| it.memory.oom_kills.map(count),
     ),
     counter(
         "container_pressure_cpu_waiting_seconds_total",
-        "Time that some task waited for a CPU, in seconds.",
+        "Time that some task waited for a CPU, in seconds, nested containers included.",
         "cpu.pressure: some total",
         |it| it.pressure.cpu.some_us.map(seconds_of_us),
     ),
     counter(
         "container_pressure_cpu_stalled_seconds_total",
-        "Time that all tasks that could have run waited for a CPU, in seconds.",
+        "Time that all tasks that could have run waited for a CPU, in seconds, nested containers included.",
         "cpu.pressure: full total",
         |it| it.pressure.cpu.full_us.map(seconds_of_us),
     ),
     counter(
         "container_pressure_memory_waiting_seconds_total",
-        "Time that some task waited for memory, in seconds.",
+        "Time that some task waited for memory, in seconds, nested containers included.",
         "memory.pressure: some total",
         |it| it.pressure.memory.some_us.map(seconds_of_us),
     ),
     counter(
         "container_pressure_memory_stalled_seconds_total",
-        "Time that all tasks that could have run waited for memory, in seconds.",
+        "Time that all tasks that could have run waited for memory, in seconds, nested containers included.",
         "memory.pressure: full total",
         |it| it.pressure.memory.full_us.map(seconds_of_us),
     ),
     counter(
         "container_pressure_io_waiting_seconds_total",
-        "Time that some task waited for block I/O, in seconds.",
+        "Time that some task waited for block I/O, in seconds, nested containers included.",
         "io.pressure: some total",
         |it| it.pressure.io.some_us.map(seconds_of_us),
     ),
     counter(
         "container_pressure_io_stalled_seconds_total",
-        "Time that all tasks that could have run waited for block I/O, in seconds.",
+        "Time that all tasks that could have run waited for block I/O, in seconds, nested containers included.",
         "io.pressure: full total",
         |it| it.pressure.io.full_us.map(seconds_of_us),
     ),
     gauge(
         "container_processes",
-        "Processes in the cgroup; for a container, those of the cgroups in it as well. Absent for \
-         the host.",
+        "Processes in the cgroup; for a container, those of the cgroups in it as well, but not of \
+         nested containers. Absent for the host.",
         "cgroup.procs",
         |it| it.processes.map(count),
     ),
     gauge(
         "container_threads",
-        "Threads in the cgroup and all cgroups in it.",
+        "Threads in the cgroup and all cgroups in it, nested containers included. Absent for the \
+         host.",
         "pids.current",
         |it| it.threads.map(count),
     ),
@@ -199,9 +203,9 @@ const fn gauge(
     source: &'static str,
     value: Value,
 ) -> Family {
-    let (kind, collector) = (MetricType::GAUGE, Some(Collector::Cgroup));
+    let (kind, collectors) = (MetricType::GAUGE, Collectors::NONE.with(Collector::Cgroup));
     let (stability, samples) = (Stability::DropIn, Samples::Resources(value));
-    Family { name, kind, help, labels: ACCOUNT, collector, source, stability, samples }
+    Family { name, kind, help, labels: ACCOUNT, collectors, source, stability, samples }
 }
 
 const fn counter(

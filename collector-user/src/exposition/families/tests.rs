@@ -1,5 +1,8 @@
 //! The text as a scraper reads it: golden, parsed back, and against the table.
 
+mod collectors;
+mod whole;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,6 +11,7 @@ use std::{
 use prometheus::{TextEncoder, proto::MetricFamily};
 use proptest::prelude::*;
 
+use self::whole::whole;
 use super::{fixture, rendering::SERIES_PER_PIECE, *};
 use crate::{
     exposition::{docs::matches_file, format::Format},
@@ -38,7 +42,7 @@ fn rendered(scrape: Scrape, format: Format) -> String {
 
 /// The families of a scrape that have samples, by name.
 fn families(scrape: &Scrape) -> Vec<MetricFamily> {
-    all().into_iter().filter_map(|family| family.whole(scrape)).collect()
+    all().into_iter().filter(|it| scrape.shows(it)).filter_map(|it| whole(it, scrape)).collect()
 }
 
 fn samples(text: &str) -> Vec<Sample> {
@@ -190,9 +194,13 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
     let mut readings = fixture::readings();
     let first = snapshot.containers[0].clone();
     let shared = readings.processes[&first.path].network;
-    for (name, network) in
-        [("/host", Some(Network::Host)), ("/later", shared), ("/mute", None), ("/unread", None)]
-    {
+    for (name, network) in [
+        ("/host", Some(Network::Host)),
+        ("/later", shared),
+        ("/mute", None),
+        ("/unread", None),
+        ("/empty", None),
+    ] {
         let container = ContainerView {
             path: name.into(),
             id: ContainerId::new(name),
@@ -202,13 +210,14 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
         };
         snapshot.containers.push(container);
         if name != "/unread" {
-            let read = ContainerProcesses { network, ..ContainerProcesses::default() };
+            let is_empty = name == "/empty";
+            let read = ContainerProcesses { is_empty, network, ..ContainerProcesses::default() };
             readings.processes.insert(name.into(), read);
         }
     }
     let parts = Parts { readings, ..fixture::scrape(snapshot).parts };
     let text = rendered(Scrape::new(parts), Format::Text);
-    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2)] {
+    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2), ("empty", 1)] {
         let line = format!("slicemeter_networks_not_charged{{reason=\"{reason}\"}} {count}\n");
         assert!(text.contains(&line), "no {line}");
     }
@@ -216,39 +225,12 @@ fn networks_that_are_not_charged_are_counted_by_the_reason() {
 }
 
 #[test]
-fn a_scrape_of_some_collectors_shows_only_theirs_and_what_is_always_told() {
-    for collector in Collector::ALL {
-        let collectors = Collectors::NONE.with(collector);
-        let parts = Parts { collectors, ..fixture::scrape(fixture::snapshot()).parts };
-        let parts = Parts { readings: fixture::readings(), ..parts };
-        let text = rendered(Scrape::new(parts), Format::Text);
-        for family in all() {
-            let is_shown = text.contains(&format!("\n# TYPE {} ", family.name));
-            let is_wanted = family.collector.is_none_or(|it| it == collector);
-            // Always there, but it has something to say of those who read files only.
-            if family.name != "slicemeter_collector_missing_total" {
-                assert_eq!(is_shown, is_wanted, "{} with {collector} alone", family.name);
-            }
-        }
-        let told: Vec<_> = samples(&text)
-            .into_iter()
-            .filter(|it| it.name == "slicemeter_collector_success")
-            .map(|it| it.labels["collector"].clone())
-            .collect();
-        assert_eq!(told, [collector.name()]);
+fn every_help_text_names_the_source() {
+    let text = text(fixture::snapshot());
+    for family in all() {
+        let line = format!("# HELP {} {} From {}.\n", family.name, family.help, family.source);
+        assert!(text.contains(&line), "{line}");
     }
-}
-
-#[test]
-fn a_collector_that_says_nothing_had_no_success() {
-    let parts = fixture::scrape(fixture::snapshot()).parts;
-    let text =
-        rendered(Scrape::new(Parts { readings: Readings::default(), ..parts }), Format::Text);
-    assert!(text.contains("\nslicemeter_collector_success{collector=\"cgroup\"} 0\n"));
-    assert!(text.contains("\nslicemeter_collector_success{collector=\"cpu\"} 1\n"));
-    assert!(!text.contains("slicemeter_collector_duration_seconds{collector=\"cgroup\"}"));
-    let zero = "\nslicemeter_collector_missing_total{collector=\"cgroup\",reason=\"stuck\"} 0\n";
-    assert!(text.contains(zero), "it can only grow from what is there");
 }
 
 #[test]
@@ -257,19 +239,6 @@ fn without_waits_no_series_tells_of_them() {
     snapshot.ledger.waits_known = false;
     let text = text(snapshot);
     assert!(!text.contains("runqueue_wait"), "zeroes would be a lie");
-}
-
-#[test]
-fn pieces_add_up_to_what_the_encoder_makes_at_once() {
-    let mut snapshot = fixture::snapshot();
-    for index in 0..2 * SERIES_PER_PIECE {
-        let mut container = snapshot.containers[0].clone();
-        container.path = format!("/{index:03}").into();
-        snapshot.containers.push(container);
-    }
-    let families = families(&fixture::scrape(snapshot.clone()));
-    let whole = TextEncoder::new().encode_to_string(&families).expect("renders");
-    assert!(text(snapshot) == whole, "headers once, every line, in order");
 }
 
 #[test]

@@ -9,9 +9,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Hierarchy, HierarchyError, Kind, Paths, hierarchy,
+    Hierarchy, HierarchyError, Kind, Paths, distrust, hierarchy,
     mounts::{self, CgroupMount},
 };
+use crate::model::losses::Reason;
 
 /// v1's names of the controllers that are read of, and what each tells.
 const CONTROLLERS: [(&str, Part); 4] = [
@@ -28,6 +29,8 @@ pub struct Controllers {
     pub(super) places: Vec<Place>,
     /// The host's procfs, for what the unified root does not tell.
     pub(super) procfs: PathBuf,
+    /// Why lists of processes can't be trusted, if so.
+    pub(super) distrust: Option<Reason>,
 }
 
 /// A hierarchy, and what is read there.
@@ -75,7 +78,8 @@ impl Controllers {
     pub fn find(paths: Paths<'_>, hierarchy: &Hierarchy) -> Result<Self, HierarchyError> {
         let mountinfo = hierarchy::read(&paths.procfs.join("self/mountinfo"))?;
         let places = places(&mounts::parse(&mountinfo), paths.cgroupfs, hierarchy);
-        Ok(Self { places, procfs: paths.procfs.to_owned() })
+        let distrust = distrust(hierarchy, paths.procfs);
+        Ok(Self { places, procfs: paths.procfs.to_owned(), distrust })
     }
 }
 

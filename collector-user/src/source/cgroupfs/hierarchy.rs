@@ -158,11 +158,21 @@ fn like(elsewhere: Option<&Path>) -> String {
     elsewhere.map_or_else(String::new, |mount| format!("={}", mount.display()))
 }
 
-/// Finds the hierarchy to account by.
+/// Finds the hierarchy to account by, and makes sure that all of it can be seen.
 ///
 /// # Errors
 /// When there is none, or not the one chosen, or when its mount shows a part of it.
 pub fn detect(paths: Paths<'_>, choice: Choice) -> Result<Hierarchy, HierarchyError> {
+    let hierarchy = select(paths, choice)?;
+    check_root(&hierarchy.mount)?;
+    Ok(hierarchy)
+}
+
+/// Selects the hierarchy to account by, by what procfs tells of mounts and processes.
+///
+/// # Errors
+/// When there is none, or not the one chosen.
+pub fn select(paths: Paths<'_>, choice: Choice) -> Result<Hierarchy, HierarchyError> {
     let mountinfo = paths.procfs.join("self/mountinfo");
     let mounts = mounts::parse(&read(&mountinfo)?);
     if mounts.is_empty() {
@@ -172,7 +182,6 @@ pub fn detect(paths: Paths<'_>, choice: Choice) -> Result<Hierarchy, HierarchyEr
     let (kind, mount) = available
         .pick(choice, |controller| containers_avoid_unified(paths.procfs, controller))
         .ok_or_else(|| available.lack(choice, &mounts, paths.cgroupfs))?;
-    check_root(&mount)?;
     let hierarchy_id = match kind {
         Kind::Unified => 0,
         Kind::Cpuacct { controller } => hierarchy_number(paths.procfs, controller)?,

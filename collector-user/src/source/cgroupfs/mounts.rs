@@ -110,6 +110,8 @@ fn width(top: &str) -> (usize, bool) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HYBRID: &str = "\
@@ -189,5 +191,84 @@ this line is no mount
 32 23 0:28 / /sys/fs/cgroup/b rw - cgroup2 cgroup rw
 ";
         assert_eq!(chosen(twice, "/sys/fs/cgroup").unwrap(), "/sys/fs/cgroup/b");
+    }
+
+    /// Text like mountinfo's, but wrong in any place.
+    fn like_mountinfo() -> impl Strategy<Value = String> {
+        let words = prop::sample::select(vec![
+            "31",
+            "0:28",
+            "0:",
+            "/",
+            "/sys/fs/cgroup",
+            "/..",
+            "\\040",
+            "\\4",
+            "\\",
+            "rw",
+            "-",
+            "shared:4",
+            "cgroup",
+            "cgroup2",
+            "rw,cpu=",
+            ",cpu,name=x",
+            "=",
+            "\u{e9}",
+            " ",
+            " ",
+            " ",
+            "\n",
+        ]);
+        prop_oneof![
+            any::<String>(),
+            prop::collection::vec(words, 0..30).prop_map(|words| words.concat()),
+        ]
+    }
+
+    /// As the kernel writes it (`mangle_path` in `fs/seq_file.c`).
+    fn escape(path: &[u8]) -> Vec<u8> {
+        let mut escaped = Vec::new();
+        for byte in path {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\\' => {
+                    escaped.extend(format!("\\{byte:03o}").into_bytes());
+                }
+                _ => escaped.push(*byte),
+            }
+        }
+        escaped
+    }
+
+    fn path(bytes: Vec<u8>) -> PathBuf {
+        PathBuf::from(OsString::from_vec(bytes))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in like_mountinfo(), bytes in any::<Vec<u8>>()) {
+            let mounts = parse(&text);
+            let _ = choose(mounts.iter(), Path::new(USUAL_PREFIX));
+            let _ = unescape(&path(bytes));
+        }
+
+        #[test]
+        fn a_path_comes_back_as_it_was(bytes in any::<Vec<u8>>(), odd in "[ \t\n\\\\0-7]{0,12}") {
+            for original in [bytes, odd.into_bytes()] {
+                prop_assert_eq!(unescape(&path(escape(&original))), path(original));
+            }
+        }
+
+        #[test]
+        fn a_mount_is_found_among_whatever_else(
+            before in like_mountinfo(),
+            name in "[a-z \\\\]{1,9}",
+            after in like_mountinfo(),
+        ) {
+            let point = String::from_utf8(escape(name.as_bytes())).expect("text");
+            let line = format!("31 23 0:28 / /{point} rw shared:4 - cgroup2 cgroup2 rw");
+            let mounts = parse(&format!("{before}\n{line}\n{after}"));
+            let expected = Path::new("/").join(&name);
+            prop_assert!(mounts.iter().any(|it| it.point == expected && it.is_unified()));
+        }
     }
 }

@@ -13,7 +13,8 @@ use crate::{
         targets::Target,
     },
     source::{
-        files::{self, Buffer, Directory, reason},
+        files::{Buffer, Directory},
+        losses::{Loss, is},
         text,
     },
 };
@@ -39,23 +40,35 @@ pub(super) fn list(
     for cgroup in &target.cgroups {
         let path = hierarchy.join(cgroup.trim_start_matches('/'));
         let is_nested = *cgroup != target.path;
+        let file = path.join("cgroup.procs");
+        let file = file.display();
         match Directory::open(&path).and_then(|it| it.list("cgroup.procs", buffer)) {
             Ok(bytes) => {
+                let (mut hidden, mut malformed) = (0, 0);
                 for pid in pids(bytes) {
                     match pid {
                         Ok(pid) => listed.push(Listed { pid, is_nested }),
-                        Err(reason) => losses.count(Collector::Process, reason),
+                        Err(Reason::Hidden) => hidden += 1,
+                        Err(_) => malformed += 1,
                     }
+                }
+                for (loss, number) in
+                    [(Loss::of(Reason::Hidden), hidden), (Loss::malformed(), malformed)]
+                {
+                    loss.count_many(number, Collector::Process, format_args!("{file}"), losses);
                 }
             }
             // Of threads only: the cgroup above them lists their processes.
-            Err(error) if files::is(&error, Errno::OPNOTSUPP) => {
+            Err(error) if is(&error, Errno::OPNOTSUPP) => {
                 if !is_nested {
                     // That one is not the container's, and lists others' processes too.
-                    losses.count(Collector::Process, Reason::Hidden);
+                    let loss = Loss::from(error).because(Reason::Hidden);
+                    loss.count(Collector::Process, format_args!("{file}"), losses);
                 }
             }
-            Err(error) => losses.count(Collector::Process, reason(&error)),
+            Err(error) => {
+                Loss::from(error).count(Collector::Process, format_args!("{file}"), losses);
+            }
         }
     }
     listed.sort_unstable();

@@ -10,8 +10,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use self::fixture::*;
 use super::*;
-use crate::model::networks::Network;
-use crate::model::processes::Memory;
+use crate::{model::networks::Network, source::losses::tests::logged};
 
 #[test]
 fn processes_of_nested_cgroups_are_the_containers_and_are_told_by_pid() {
@@ -41,7 +40,64 @@ fn the_lowest_pids_are_told_of_and_the_others_counted() {
 
 #[test]
 fn nothing_is_missing_where_there_is_no_process() {
-    assert_eq!(Fixture::new(None, &[]).read(), Default::default());
+    assert_eq!(Fixture::new(None, &[]).read(), (empty(), lost([])));
+    let gone = Fixture::new(None, &[]);
+    gone.remove("cgroup/c");
+    assert_eq!(gone.read(), (empty(), lost([(Reason::Vanished, 1)])));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let hidden = Fixture::new(None, &[0, 0]);
+    assert_eq!(hidden.read(), (ContainerProcesses::default(), lost([(Reason::Hidden, 2)])));
+    let refused = Fixture::new(None, &[]);
+    refused.forbid("cgroup/c/cgroup.procs");
+    let expected = (ContainerProcesses::default(), lost([(Reason::Denied, 1)]));
+    assert_eq!(refused.read_without_rights(), expected);
+}
+
+#[test]
+fn lists_that_are_not_trusted_tell_nothing() {
+    for reason in [Reason::Hidden, Reason::Failed] {
+        let fixture = Fixture::distrusting(Some(reason), None, &[8]);
+        fixture.all(&[1, 8], 1);
+        assert_eq!(fixture.read(), (ContainerProcesses::default(), lost([(reason, 1)])));
+    }
+}
+
+#[test]
+fn where_it_cannot_be_told_whose_pids_they_are_nothing_is_told() {
+    for (status, reason) in [("NSpid:\tx\n", Reason::Malformed), ("", Reason::Failed)] {
+        let fixture = Fixture::new(None, &[8]);
+        fixture.all(&[1, 8], 1);
+        fs::create_dir(fixture.root.path().join("proc/self")).expect("made");
+        if !status.is_empty() {
+            fixture.write("proc/self/status", status);
+        }
+        let (found, losses) = fixture.read();
+        let expected = (ContainerProcesses::default(), lost([(reason, 1)]));
+        assert_eq!((found, losses), expected, "{status:?}");
+        fixture.write("proc/self/status", "NSpid:\t7\n");
+        assert_eq!(fixture.read().0.processes, [written(8)], "the next time it can");
+    }
+}
+
+#[test]
+fn the_log_names_the_process_and_the_file() {
+    let fixture = Fixture::new(None, &[8, 9]);
+    fixture.all(&[1, 8, 9], 1);
+    fixture.write("proc/8/stat", "8 (x) S 1 2");
+    fixture.write("proc/9/status", "VmSize:\t1 MB\n");
+    fixture.remove("proc/1/ns/net");
+    fixture.netns(1, "net:[2]");
+    fixture.remove("proc/8/ns/net");
+    fixture.netns(8, "net:[x]");
+    fixture.net_dev(9, "odd\n");
+    let said = logged(|| drop(fixture.read()));
+    let files: Vec<_> =
+        said.lines().filter_map(|line| line.split_once("file=")?.1.split(' ').next()).collect();
+    assert_eq!(files, ["8/stat", "9/status", "9/net/dev"], "{said}");
+    assert!(said.lines().all(|it| it.contains("collector=process")), "{said}");
 }
 
 #[test]
@@ -129,25 +185,46 @@ fn pids_of_another_namespace_are_not_looked_up() {
 }
 
 #[test]
-fn all_interfaces_but_lo_are_added_up_and_a_mangled_one_is_left_out() {
+fn all_interfaces_but_lo_are_added_up_or_none() {
     let fixture = Fixture::new(None, &[8]);
     fixture.process(1, 1);
     fixture.process(8, 2);
-    let lines = [
-        interface("lo", 1000),
-        interface("eth0", 10),
-        "  bad0: 1 2 3 x 5 6 7 8 9 10 11 12 13 14 15 16\n".into(),
-        "no colon\n".into(),
-        interface("a|b\u{2003}c", 7),
-    ];
-    fixture.net_dev(8, &lines.concat());
+    let network = |traffic| Some(Network::Other { netns: 2, traffic });
+    let sound =
+        [interface("lo", 1000), interface("eth0", 10), interface("a|b\u{2003}c", 7)].concat();
+    fixture.net_dev(8, &sound);
     let (found, losses) = fixture.read();
-    assert_eq!(found.network, Some(Network::Other { netns: 2, traffic: Some(traffic(17)) }));
-    assert_eq!(losses, lost([(Reason::Malformed, 2)]));
+    assert_eq!((found.network, losses), (network(Some(traffic(17))), lost([])));
+
+    let malformed = lost([(Reason::Malformed, 1)]);
+    for odd in ["  bad0: 1 2 3 x 5 6 7 8 9 10 11 12 13 14 15 16\n", "no colon\n", "lo: 1\n", "\n"] {
+        fixture.net_dev(8, &format!("{sound}{odd}"));
+        let (found, losses) = fixture.read();
+        assert_eq!((found.network, losses), (network(None), malformed), "{odd:?}");
+    }
+    fixture.net_dev(8, "");
+    let (found, losses) = fixture.read();
+    assert_eq!((found.network, losses), (network(None), malformed), "not even lo");
 
     fixture.net_dev(8, &interface("lo", 1));
-    let none = Network::Other { netns: 2, traffic: Some(Traffic::default()) };
-    assert_eq!(fixture.read(), (ContainerProcesses { network: Some(none), ..found }, lost([])));
+    let (found, losses) = fixture.read();
+    assert_eq!((found.network, losses), (network(Some(Traffic::default())), lost([])));
+}
+
+#[test]
+fn a_network_that_cannot_be_read_is_known_all_the_same() {
+    let fixture = Fixture::new(None, &[8, 9]);
+    fixture.all(&[1], 1);
+    fixture.all(&[8, 9], 2);
+    fixture.remove("proc/8/net/dev");
+    let (found, losses) = fixture.read();
+    let told = Network::Other { netns: 2, traffic: Some(traffic(10)) };
+    assert_eq!((found.network, losses), (Some(told), lost([])), "8 has ended meanwhile");
+
+    fs::create_dir(fixture.root.path().join("proc/8/net/dev")).expect("made");
+    let untold = Network::Other { netns: 2, traffic: None };
+    let (found, losses) = fixture.read();
+    assert_eq!((found.network, losses), (Some(untold), lost([(Reason::Failed, 1)])));
 }
 
 #[test]
@@ -241,13 +318,71 @@ fn only_devices_are_the_hosts_traffic() {
     assert_eq!(fixture.host_traffic(), (Some(traffic(17)), lost([])));
 
     fixture.net_dev(1, &format!("{} wlan0: 1 2\n", interface("eth0", 10)));
-    assert_eq!(fixture.host_traffic(), (Some(traffic(10)), lost([(Reason::Malformed, 1)])));
+    assert_eq!(fixture.host_traffic(), (None, lost([(Reason::Malformed, 1)])));
+    fixture.net_dev(1, &[interface("eth0", 10), interface(&"x".repeat(300), 1)].concat());
+    assert_eq!(fixture.host_traffic(), (None, lost([(Reason::Failed, 1)])), "ENAMETOOLONG");
+    fixture.net_dev(1, &interface("eth0", 10));
     fixture.remove("sys/class");
     assert_eq!(fixture.host_traffic(), (None, lost([(Reason::Failed, 1)])));
     fixture.remove("proc/1");
     assert_eq!(fixture.host_traffic(), (None, lost([(Reason::Hidden, 1)])));
     fixture.remove("proc");
     assert_eq!(fixture.host_traffic(), (None, lost([(Reason::Failed, 1)])));
+}
+
+#[test]
+fn a_device_behind_another_device_counts_once() {
+    let fixture = Fixture::new(None, &[]);
+    fixture.process(1, 1);
+    let lines = [("lo", 1000), ("eth0", 10), ("vf", 9), ("bond0", 5), ("eth1", 3), ("eth2", 2)];
+    fixture.net_dev(1, &lines.map(|(name, number)| interface(name, number)).concat());
+    // Two of Azure's, which share a name to the outside; a bond with two devices below it.
+    for (name, is_device, master) in [
+        ("eth0", true, None),
+        ("vf", true, Some("eth0")),
+        ("bond0", false, None),
+        ("eth1", true, Some("bond0")),
+        ("eth2", true, Some("bond0")),
+    ] {
+        let directory = fixture.root.path().join("sys/devices").join(name);
+        fs::create_dir_all(&directory).expect("made");
+        let class = fixture.root.path().join("sys/class/net");
+        fs::create_dir_all(&class).expect("made");
+        symlink(format!("../../devices/{name}"), class.join(name)).expect("linked");
+        if is_device {
+            symlink("../../nowhere", directory.join("device")).expect("linked");
+        }
+        if let Some(master) = master {
+            symlink(format!("../{master}"), directory.join("master")).expect("linked");
+        }
+    }
+    assert_eq!(fixture.host_traffic(), (Some(traffic(15)), lost([])));
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_told_of_by_another() {
+    let headless = "Name:\tx\nState:\tZ (zombie)\nThreads:\t2\n";
+    let fixture = Fixture::new(None, &[8]);
+    fixture.all(&[1], 1);
+    fixture.process(8, 2);
+    fixture.write("proc/8/status", headless);
+    fixture.remove("proc/8/ns/net");
+    let (found, losses) = fixture.read();
+    let untold = Process { memory: Memory::default(), ..written(8) };
+    assert_eq!((&*found.processes, found.network), (&[untold][..], None));
+    // There is no such directory; nor any network to be asked for.
+    assert_eq!(losses, lost([(Reason::Vanished, 2)]));
+
+    fixture.write("proc/8/task/8/status", headless);
+    fixture.write("proc/8/task/11/status", "Name:\tx\nThreads:\t2\n");
+    fixture.process(12, 2);
+    let proc = fixture.root.path().join("proc");
+    fs::rename(proc.join("12"), proc.join("8/task/12")).expect("moved");
+    let (found, losses) = fixture.read();
+    let told = Process { memory: written(12).memory, ..written(8) };
+    let network = Network::Other { netns: 2, traffic: Some(traffic(10)) };
+    assert_eq!((&*found.processes, found.network), (&[told][..], Some(network)));
+    assert_eq!(losses, lost([]));
 }
 
 proptest! {

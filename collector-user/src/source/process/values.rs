@@ -65,6 +65,23 @@ pub(super) fn memory(status: &[u8]) -> (Memory, u64) {
     (memory, malformed)
 }
 
+/// Whether `status` is of a process whose first thread has ended and which lives on in
+/// others: its memory and its namespaces are then those threads' to tell.
+pub(super) fn is_headless(status: &[u8]) -> bool {
+    let status = String::from_utf8_lossy(status);
+    let threads = text::field(&status, "Threads").and_then(text::number);
+    text::field(&status, "VmSize").is_none() && threads.is_some_and(|it| it > 1)
+}
+
+/// Whether `status` is of a process in another pid namespace than procfs': it has a number
+/// in each from procfs' to its own (`NSpid`, since Linux 4.1). `None` if it is malformed.
+pub(super) fn is_in_inner_namespace(status: &[u8]) -> Option<bool> {
+    let status = String::from_utf8_lossy(status);
+    let Some(numbers) = text::field(&status, "NSpid") else { return Some(false) };
+    let numbers: Option<Vec<u64>> = numbers.split_whitespace().map(text::number).collect();
+    numbers.filter(|it| !it.is_empty()).map(|it| it.len() > 1)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -137,7 +154,46 @@ mod tests {
         assert_eq!(memory(zombie), (Memory::default(), 0));
     }
 
+    #[test]
+    fn a_process_without_its_first_thread_is_told_from_a_zombie() {
+        let status = |threads, rest| format!("Name:\tx\n{rest}Threads:\t{threads}\n");
+        assert!(is_headless(status(2, "").as_bytes()));
+        assert!(!is_headless(status(1, "").as_bytes()), "a zombie, or a thread of the kernel");
+        assert!(!is_headless(status(2, "VmSize:\t x kB\n").as_bytes()), "malformed, not absent");
+        assert!(!is_headless(b"Name:\tx\nThreads:\tmany\n"));
+    }
+
+    #[test]
+    fn a_process_has_a_number_in_each_namespace_from_procfs_down() {
+        for (line, expected) in [
+            ("NSpid:\t812\n", Some(false)),
+            ("NSpid:\t812\t1\n", Some(true)),
+            ("Pid:\t812\n", Some(false)),
+            ("NSpid:\n", None),
+            ("NSpid:\t812\tx\n", None),
+        ] {
+            let status = [b"Name:\t\xff\n", line.as_bytes()].concat();
+            assert_eq!(is_in_inner_namespace(&status), expected, "{line:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn namespaces_are_counted(numbers in prop::collection::vec(any::<u32>(), 1..5)) {
+            let words: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+            let status = format!("Name:\tx\nNSpid:\t{}\n", words.join("\t"));
+            prop_assert_eq!(is_in_inner_namespace(status.as_bytes()), Some(numbers.len() > 1));
+        }
+
+        #[test]
+        fn no_status_makes_them_panic(bytes in any::<Vec<u8>>(), rest in "[0-9a-z \t\n:-]{0,40}") {
+            let _ = (is_headless(&bytes), is_in_inner_namespace(&bytes));
+            for key in ["NSpid", "Threads"] {
+                let status = format!("{key}:{rest}");
+                let _ = (is_headless(status.as_bytes()), is_in_inner_namespace(status.as_bytes()));
+            }
+        }
+
         #[test]
         fn no_bytes_make_them_panic(bytes in any::<Vec<u8>>(), text in "[0-9a-zA-Z() :\n\\-]*") {
             for bytes in [bytes.as_slice(), text.as_bytes()] {

@@ -39,6 +39,7 @@ use crate::model::{
     losses::{Losses, Reason},
     readings::{Outcome, Readings},
     snapshot::Snapshot,
+    targets::Target,
 };
 
 /// Lanes that a round begins with. Two halve the wait for many small files; more would
@@ -108,6 +109,9 @@ impl Survey {
         if !jobs.is_empty() {
             self.read(jobs, deadline, &mut tally).await;
         }
+        if collectors.contains(Collector::Cgroup) {
+            self.close_outdated(snapshot);
+        }
         if collectors.contains(Collector::Process) {
             self.networks.complete(snapshot, &mut tally.readings);
         }
@@ -176,6 +180,15 @@ impl Survey {
         }
         for (job, _) in round.jobs().iter().zip(missing).filter(|(_, is_missing)| *is_missing) {
             tally.losses.count(job.collector(), Reason::Late);
+        }
+    }
+
+    /// Sees to it that files of cgroups that are gone don't stay open.
+    fn close_outdated(&self, snapshot: &Snapshot) {
+        let targets = Target::others(snapshot).chain(Target::containers(snapshot));
+        let told = targets.map(|target| target.path).collect();
+        if let Some(outdated) = self.readers.resources.outdated(&told) {
+            tokio::task::spawn_blocking(move || drop(outdated));
         }
     }
 

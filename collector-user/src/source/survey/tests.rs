@@ -44,9 +44,10 @@ impl Host {
                 procfs: path.to_owned(),
                 sysfs: path.to_owned(),
                 hierarchy: path.to_owned(),
+                distrust: None,
                 max_pids: 1,
             }),
-            resources: ResourceReader::new(Controllers::default()),
+            resources: ResourceReader::new(Controllers::default(), 0),
             machine: MachineReader::new(path, path),
         });
         let host = Self { root, survey };

@@ -58,13 +58,15 @@ async fn caches_are_told_of_both_choices() {
 async fn a_query_chooses_collectors() {
     let server = Server::start().await;
     let text = server.get("/metrics?collect%5B%5D=docker&collect[]=machine&x=y").await.text();
-    assert!(text.contains("\ncontainer_last_seen{"));
+    assert!(text.contains("\nslicemeter_docker_up "));
+    assert!(text.contains("\ncontainer_last_seen{"), "goes with docker and with cpu");
     assert!(!text.contains("container_cpu_usage_seconds_total"));
     assert!(text.contains("\nslicemeter_build_info{"), "always told");
     let wanted = [Collector::Docker, Collector::Machine].into_iter().collect::<Collectors>();
     assert_eq!(asked(&server).map(|(collectors, _)| collectors), Some(wanted));
     let text = server.get("/metrics?exclude[]=docker").await.text();
-    assert!(!text.contains("container_last_seen"));
+    assert!(!text.contains("slicemeter_docker_up"));
+    assert!(text.contains("\ncontainer_last_seen{"), "goes with docker and with cpu");
     assert!(text.contains("\ncontainer_cpu_usage_seconds_total{"));
     let wanted = Collectors::ALL.without(Collector::Docker);
     assert_eq!(asked(&server).map(|(collectors, _)| collectors), Some(wanted));
@@ -85,12 +87,13 @@ async fn a_query_for_what_there_is_not_is_refused_with_the_reason() {
     let server = Server::configured(|config| config.collectors = on).await;
     for (query, reason) in [
         ("collect[]=cpu&exclude[]=process", "can't be used together"),
-        ("collect[]=disk", "cgroup, cpu, docker, machine, process"),
+        ("collect[]=disk", "those that are on: cgroup, cpu, machine, process"),
         ("exclude[]=d%69sk", "there is no collector \"disk\""),
         ("collect[]=cpu&collect[]=docker", "the collector docker is switched off"),
     ] {
         let answer = server.get(&format!("/metrics?{query}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert_eq!(answer.header("vary"), Some("accept"), "the same path answers otherwise, too");
         let text = answer.text();
         assert!(text.starts_with("400: ") && text.contains(reason), "{text}");
         assert!(text.ends_with('\n'));
@@ -145,6 +148,7 @@ async fn a_reader_of_files_that_does_not_answer_holds_up_no_scrape() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{line}: {:?}", begun.elapsed());
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{line}");
         assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.header("vary"), Some("accept"));
         assert!(answer.text().contains("reads files"), "{}", answer.text());
     }
     let text = server.get("/metrics?collect[]=cpu").await.text();
@@ -168,8 +172,25 @@ async fn a_silent_ledger_is_given_up_when_the_client_would() {
 }
 
 #[tokio::test]
-async fn the_landing_page_tells_of_the_query() {
-    let server = Server::start().await;
-    let page = server.ask(&get("/")).await.text();
-    assert!(page.contains("collect[]=") && page.contains("exclude[]="), "{page}");
+async fn every_link_of_the_landing_page_leads_somewhere() {
+    let cpu = Collectors::NONE.with(Collector::Cpu);
+    for (on, links) in [
+        (Collectors::ALL, 5),
+        (Collectors::ALL.without(Collector::Cpu).without(Collector::Docker), 5),
+        (cpu, 5),
+        (Collectors::NONE, 3),
+    ] {
+        let server = Server::configured(|config| config.collectors = on).await;
+        let page = server.ask(&get("/")).await.text();
+        let targets: Vec<_> = page
+            .split("href=\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().expect("a part").replace("&amp;", "&"))
+            .collect();
+        assert_eq!(targets.len(), links, "with {on}: {targets:?}");
+        for target in targets {
+            let answer = server.get(&target).await;
+            assert_eq!(answer.status, StatusCode::OK, "{target} with {on}");
+        }
+    }
 }

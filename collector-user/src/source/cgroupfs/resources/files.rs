@@ -3,11 +3,11 @@
 //! Owns what a failed or odd reading means: no value, a loss, or the end of the cgroup.
 //! Must not know which files there are.
 
-use std::{ffi::CStr, path::Path};
+use std::{ffi::CStr, fmt, path::Path};
 
 use rustix::io::Errno;
 
-use super::forms;
+use super::{forms, kept::KeptDirectory};
 use crate::{
     model::{
         collectors::Collector,
@@ -15,14 +15,18 @@ use crate::{
         resources::Limit,
     },
     source::{
-        files::{Buffer, Directory, is, reason},
+        files::Buffer,
+        losses::{Loss, is},
         text,
     },
 };
 
 /// Files of a directory. Once the cgroup has gone, nothing more is read of it.
 pub(super) struct Files<'r> {
-    pub(super) directory: Directory,
+    pub(super) directory: &'r mut KeptDirectory,
+    /// Where the hierarchy is mounted, and the cgroup's path in it: for the log.
+    pub(super) mount: &'r Path,
+    pub(super) path: &'r str,
     pub(super) buffer: &'r mut Buffer,
     pub(super) losses: &'r mut Losses,
     /// Whether the cgroup has gone; counted when it is set.
@@ -34,42 +38,42 @@ impl Files<'_> {
     /// newer kernel, or to a controller that is not enabled: no value, no loss.
     pub(super) fn record<T>(
         &mut self,
-        name: &CStr,
+        name: &'static CStr,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         if *self.is_gone {
             return None;
         }
         let outcome = match self.directory.record(name, self.buffer) {
-            Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Reason::Malformed),
+            Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Loss::malformed()),
             Err(error) if is(&error, Errno::NOENT) => return None,
             // Pressure with `psi=0`.
             Err(error) if is(&error, Errno::OPNOTSUPP) => return None,
-            Err(error) => Err(reason(&error)),
+            Err(error) => Err(Loss::from(error)),
         };
-        outcome.map_err(|reason| self.count(reason)).ok()
+        outcome.map_err(|loss| self.count(&loss, name.to_bytes().escape_ascii())).ok()
     }
 
     /// A file that holds one number.
-    pub(super) fn number(&mut self, name: &CStr) -> Option<u64> {
+    pub(super) fn number(&mut self, name: &'static CStr) -> Option<u64> {
         self.record(name, text::number)
     }
 
     /// A file that holds a number, or `max`.
-    pub(super) fn limit(&mut self, name: &CStr) -> Option<Limit> {
+    pub(super) fn limit(&mut self, name: &'static CStr) -> Option<Limit> {
         self.record(name, forms::limit)
     }
 
     /// These keys' numbers of a file with a key and a number on each line.
     pub(super) fn keyed<const N: usize>(
         &mut self,
-        name: &CStr,
+        name: &'static CStr,
         keys: [&str; N],
     ) -> [Option<u64>; N] {
         let read = self.record(name, |text| Some(forms::keyed(text, keys)));
         let (values, is_sound) = read.unwrap_or(([None; N], true));
         if !is_sound {
-            self.count(Reason::Malformed);
+            self.count(&Loss::malformed(), name.to_bytes().escape_ascii());
         }
         values
     }
@@ -79,34 +83,26 @@ impl Files<'_> {
         &mut self,
         place: &str,
         parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, Option<Reason>> {
+    ) -> Result<T, Option<Loss>> {
         if *self.is_gone {
             return Err(None);
         }
         match self.directory.list(place, self.buffer) {
-            Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Some(Reason::Malformed)),
+            Ok(bytes) => str::from_utf8(bytes).ok().and_then(parse).ok_or(Some(Loss::malformed())),
             Err(error) if is(&error, Errno::OPNOTSUPP) => Err(None),
-            Err(error) => Err(Some(reason(&error))),
+            Err(error) => Err(Some(error.into())),
         }
     }
 
-    /// Files of another directory, read on the same way. One that can't be opened is
-    /// counted.
-    pub(super) fn elsewhere(&mut self, directory: &Path) -> Option<Files<'_>> {
-        let directory = match Directory::open(directory) {
-            Ok(directory) => directory,
-            Err(error) => {
-                self.losses.count(Collector::Cgroup, reason(&error));
-                return None;
-            }
-        };
-        let Self { buffer, losses, is_gone, .. } = self;
-        Some(Files { directory, buffer, losses, is_gone })
+    /// Counts what a file does not tell; that the cgroup has gone, once.
+    pub(super) fn count(&mut self, loss: &Loss, file: impl fmt::Display) {
+        self.count_inner(loss, file);
+        *self.is_gone |= loss.reason() == Reason::Vanished;
     }
 
-    /// Counts a loss; that the cgroup has gone, once.
-    pub(super) fn count(&mut self, reason: Reason) {
-        self.losses.count(Collector::Cgroup, reason);
-        *self.is_gone |= reason == Reason::Vanished;
+    /// Counts what a file of a cgroup inside does not tell, which may have gone by itself.
+    pub(super) fn count_inner(&mut self, loss: &Loss, file: impl fmt::Display) {
+        let (mount, path) = (self.mount.display(), self.path.trim_end_matches('/'));
+        loss.count(Collector::Cgroup, format_args!("{mount}{path}/{file}"), self.losses);
     }
 }

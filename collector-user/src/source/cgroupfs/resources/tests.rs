@@ -14,7 +14,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     model::resources::{Bandwidth, Cpu, Limit, Memory, Pressure, Pressures},
-    source::cgroupfs::{Hierarchy, Kind, Mode, Paths},
+    source::{
+        cgroupfs::{Choice, Kind, Mode, Paths, select},
+        losses::tests::logged,
+    },
 };
 
 const WEB: &str = "5e6e980241314e4bc5364cad3b5e0aba2374bd9803338d723fc48286d6834d88";
@@ -25,6 +28,7 @@ struct Host {
     root: PathBuf,
     accounting: &'static str,
     kind: Kind,
+    mode: Mode,
     containers: fn(&str) -> String,
 }
 
@@ -34,13 +38,12 @@ impl Host {
         let in_scope = |id: &str| format!("/system.slice/docker-{id}.scope");
         let plain = |id: &str| format!("/docker/{id}");
         let v1 = Kind::Cpuacct { controller: "cpuacct" };
-        match name {
-            "v1" => Self { root, accounting: "cpu,cpuacct", kind: v1, containers: in_scope },
-            "hybrid" => {
-                Self { root, accounting: "unified", kind: Kind::Unified, containers: plain }
-            }
-            _ => Self { root, accounting: "", kind: Kind::Unified, containers: in_scope },
-        }
+        let (accounting, kind, mode, containers): (_, _, _, fn(&str) -> String) = match name {
+            "v1" => ("cpu,cpuacct", v1, Mode::V1, in_scope),
+            "hybrid" => ("unified", Kind::Unified, Mode::Hybrid, plain),
+            _ => ("", Kind::Unified, Mode::V2, in_scope),
+        };
+        Self { root, accounting, kind, mode, containers }
     }
 
     fn fixture(name: &str) -> Self {
@@ -67,10 +70,13 @@ impl Host {
 
     fn read(&self, path: &str, nested: &[&str]) -> (Resources, Losses) {
         let (procfs, prefix) = (self.root.join("proc"), self.cgroupfs());
-        let mount = prefix.components().chain(Path::new(self.accounting).components()).collect();
-        let hierarchy = Hierarchy { kind: self.kind, mode: Mode::Hybrid, mount, hierarchy_id: 0 };
         let paths = Paths { procfs: &procfs, cgroupfs: &prefix };
-        let reader = ResourceReader::new(Controllers::find(paths, &hierarchy).expect("found"));
+        let hierarchy = select(paths, Choice::Auto).expect("there is one");
+        let mount: PathBuf =
+            prefix.components().chain(Path::new(self.accounting).components()).collect();
+        let found = (hierarchy.kind, hierarchy.mode, hierarchy.mount.as_path());
+        assert_eq!(found, (self.kind, self.mode, mount.as_path()));
+        let reader = ResourceReader::new(Controllers::find(paths, &hierarchy).expect("found"), 64);
         let cgroups = [""].iter().chain(nested).map(|below| format!("{path}{below}").into());
         let target = Target { path: path.into(), cgroups: cgroups.collect() };
         let mut losses = Losses::default();
@@ -91,8 +97,11 @@ fn mirror(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("listed") {
         let entry = entry.expect("listed");
         let place = to.join(entry.file_name());
-        if entry.file_type().expect("known").is_dir() {
+        let kind = entry.file_type().expect("known");
+        if kind.is_dir() {
             mirror(&entry.path(), &place);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path()).expect("a link"), place).expect("linked");
         } else {
             symlink(entry.path(), place).expect("linked");
         }
@@ -231,7 +240,8 @@ fn of_the_host_the_root_tells_what_it_has() {
     assert_eq!(unified.memory.usage, Some(3_103_784_960 + 9_126_805_504));
     assert_eq!(unified.memory.swap, Some(12_582_912), "of meminfo");
     assert_eq!(unified.memory.working_set(), Some(12_230_590_464 - 6_080_887_808));
-    assert_eq!(unified.memory.limit, None);
+    assert_eq!(unified.memory.limit, Some(Limit::Bytes(25_276_514_304)), "of meminfo");
+    assert_eq!(unified.memory.swap_limit, Some(Limit::Bytes(2_147_479_552)), "of meminfo");
     let Cpu { user_ns, shares, quota_us, period_us, bandwidth, .. } = unified.cpu;
     assert_eq!(user_ns, Some(12_880_585_933_000));
     assert_eq!((shares, quota_us, period_us), (None, None, None));
@@ -243,6 +253,12 @@ fn of_the_host_the_root_tells_what_it_has() {
     assert_eq!(hybrid.memory.usage, Some(13_156_438_016));
     assert_eq!(hybrid.memory.swap, Some(0));
     assert_eq!(hybrid.cpu.shares, Some(1024));
+    let v1 = Host::fixture("v1").read_whole(HOST_PATH, &[]);
+    for root in [v1, hybrid] {
+        let limits = (root.memory.limit, root.memory.swap_limit);
+        let expected = (Some(Limit::Bytes(25_276_514_304)), Some(Limit::Bytes(0)));
+        assert_eq!(limits, expected, "the machine's, as with cAdvisor");
+    }
     for root in [unified, hybrid] {
         assert_eq!((root.processes, root.threads), (None, None));
     }
@@ -276,6 +292,61 @@ fn a_nested_cgroup_that_has_gone_takes_only_its_own_processes_along() {
     let (read, losses) = host.read(&path, &["/init.scope", "/gone", "/system.slice"]);
     assert_eq!(counted(&losses), [("vanished", 1)]);
     assert_eq!(read.processes, Some(2));
+}
+
+#[test]
+fn a_host_without_meminfo_has_no_limits_and_says_so() {
+    // Of the copies' procfs only what is its reader's own is there.
+    for name in ["v1", "hybrid", "v2"] {
+        let (host, _copy) = Host::copy(name);
+        let (read, losses) = host.read(HOST_PATH, &[]);
+        assert_eq!(counted(&losses), [("failed", 1)], "{name}");
+        assert_eq!((read.memory.limit, read.memory.swap_limit), (None, None), "{name}");
+        assert!(read.memory.usage.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn v1s_lists_are_not_trusted_outside_of_the_hosts_pid_namespace() {
+    for (link, reason) in [(Some("pid:[4026532211]"), "hidden"), (None, "failed")] {
+        for name in ["v1", "hybrid", "v2"] {
+            let (host, _copy) = Host::copy(name);
+            let path = host.path(WEB);
+            let before = host.read_whole(&path, &[]);
+            let ns = host.root.join("proc/self/ns/pid");
+            fs::remove_file(&ns).expect("removed");
+            if let Some(link) = link {
+                symlink(link, &ns).expect("linked");
+            }
+            let (after, losses) = host.read(&path, &[]);
+            let (processes, lost) =
+                if name == "v1" { (None, vec![(reason, 1)]) } else { (Some(2), vec![]) };
+            assert_eq!(after, Resources { processes, ..before }, "{name}");
+            assert_eq!(counted(&losses), lost, "{name}");
+            let gone = host.read("/docker/none", &[]).1;
+            assert_eq!(counted(&gone), [("vanished", 1)], "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_log_names_the_file_that_does_not_tell() {
+    let (host, _copy) = Host::copy("v1");
+    let path = host.path(WEB);
+    for (mount, name, inside) in
+        [("memory", "memory.stat", "total_rss x\n"), ("cpu,cpuacct", "cgroup.procs", "-1\n")]
+    {
+        let file = host.cgroupfs().join(format!("{mount}{path}/{name}"));
+        fs::remove_file(&file).expect("removed");
+        fs::write(&file, inside).expect("written");
+        let said = logged(|| {
+            host.read(&path, &[]);
+        });
+        let file = format!("file={}", file.display()).replace("cgroup.procs", "./cgroup.procs");
+        let lines = said.lines().filter(|line| line.contains(&file));
+        assert_eq!(lines.count(), 1, "{file} in {said}");
+        assert!(said.contains("collector=cgroup") && said.contains("malformed"), "{said}");
+    }
 }
 
 #[test]

@@ -84,19 +84,6 @@ fn kernel_of_parts<const N: usize>(parts: [Option<u64>; N]) -> Option<u64> {
     parts.into_iter().flatten().reduce(u64::saturating_add)
 }
 
-/// What the root does not tell of itself, put together as runc does for cAdvisor
-/// (`rootStatsFromMeminfo`, cgroups/fs2/memory.go): usage is that of anonymous and file
-/// pages, which is what v1's root counts; swap is the host's, from `meminfo`.
-pub(super) fn complete_root(memory: &mut Memory, procfs: Option<Files<'_>>) {
-    memory.usage = memory.anon.zip(memory.file).map(|(anon, file)| anon.saturating_add(file));
-    memory.swap = procfs.and_then(|mut files| files.record(c"meminfo", swap_of_meminfo));
-}
-
-fn swap_of_meminfo(meminfo: &str) -> Option<u64> {
-    let kilobytes = |key| text::kilobytes(meminfo, key);
-    kilobytes("SwapTotal")?.saturating_sub(kilobytes("SwapFree")?).checked_mul(1024)
-}
-
 /// Pressure stall information.
 pub(super) fn pressures(files: &mut Files<'_>) -> Pressures {
     let mut stalls = |name| files.record(name, forms::stalls).unwrap_or_default();
@@ -133,23 +120,10 @@ mod tests {
         assert_eq!(kernel_of_parts([None; 3]), None);
     }
 
-    #[test]
-    fn the_hosts_swap_is_what_is_not_free() {
-        let meminfo = "MemTotal:  100 kB\nSwapTotal:  2048 kB\nSwapFree:  1024 kB\n";
-        assert_eq!(swap_of_meminfo(meminfo), Some(1_048_576));
-        assert_eq!(swap_of_meminfo("SwapTotal: 1 kB\n"), None);
-    }
-
     proptest! {
         #[test]
         fn no_number_makes_it_panic(weight in any::<u64>(), parts in any::<[Option<u64>; 4]>()) {
             let _ = (shares(weight), kernel_of_parts(parts));
-        }
-
-        #[test]
-        fn no_meminfo_makes_it_panic(text in any::<String>(), free in any::<u64>()) {
-            let _ = swap_of_meminfo(&text);
-            let _ = swap_of_meminfo(&format!("SwapTotal: {free} kB\nSwapFree: 1 kB\n"));
         }
     }
 }

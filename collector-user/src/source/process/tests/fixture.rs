@@ -25,11 +25,21 @@ impl Fixture {
     /// A container with these processes in its own cgroup, and below `procfs` (the
     /// fixture's own if it is `None`).
     pub(super) fn new(procfs: Option<&str>, pids: &[u32]) -> Self {
+        Self::distrusting(None, procfs, pids)
+    }
+
+    /// One whose lists of processes are not trusted.
+    pub(super) fn distrusting(
+        distrust: Option<Reason>,
+        procfs: Option<&str>,
+        pids: &[u32],
+    ) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         let reader = ProcessReader::new(Options {
             procfs: procfs.map_or_else(|| root.path().join("proc"), Into::into),
             sysfs: root.path().join("sys"),
             hierarchy: root.path().join("cgroup"),
+            distrust,
             max_pids: 10,
         });
         let target = Target { path: "/c".into(), cgroups: vec!["/c".into()] };
@@ -156,4 +166,9 @@ pub(super) fn lost<const N: usize>(reasons: [(Reason, u64); N]) -> Losses {
         losses.count_many(Collector::Process, reason, number);
     }
     losses
+}
+
+/// What is told of a container without processes.
+pub(super) fn empty() -> ContainerProcesses {
+    ContainerProcesses { is_empty: true, ..ContainerProcesses::default() }
 }

@@ -83,7 +83,7 @@ fn a_zombie_has_times_and_no_memory() {
 
     child.wait().expect("it ends");
     fixture.cgroup("c", &[]);
-    assert_eq!(fixture.read(), Default::default());
+    assert_eq!(fixture.read(), (empty(), lost([])));
 }
 
 #[test]
