@@ -19,6 +19,8 @@ const SEEN_LIMIT: Duration = Duration::from_secs(5);
 /// How long a container may need to be quiet and have no page in motion.
 const STILL_LIMIT: Duration = Duration::from_secs(20);
 
+const PEAK: &str = "container_memory_max_usage_bytes";
+
 const MIB: f64 = 1_048_576.0;
 
 /// A tick: what the kernel's accounting by mode is rounded to.
@@ -275,5 +277,32 @@ fn an_oom_kill_shows_and_so_does_each_hit_of_the_limit() {
     let most = value(&scrape, "container_memory_max_usage_bytes", "greedy");
     assert!((15.0 * MIB..=16.0 * MIB).contains(&most), "it went up to the limit: {most}");
     assert_eq!(faults(&scrape), [""; 0]);
+    daemon.stop();
+}
+
+#[test]
+fn a_container_that_is_started_again_is_read_anew() {
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::start();
+    let daemon = Daemon::start(&docker.host(), &[]);
+    docker.run("phoenix", &["--memory", "64m"], &["hog", "24", "600"]);
+    let peak = |scrape: &Exposition| scrape.get(PEAK, &[("name", "phoenix")]);
+    daemon.scrape_until("its memory", SEEN_LIMIT, |scrape| peak(scrape) > Some(23.0 * MIB));
+    // Its cgroup goes, and another one comes to its path.
+    docker.docker(&["stop", "--time", "0", "phoenix"]);
+    docker.docker(&["update", "--memory", "32m", "--memory-swap", "32m", "phoenix"]);
+    docker.docker(&["start", "phoenix"]);
+    let scrape = daemon.scrape();
+    let limit = value(&scrape, "container_spec_memory_limit_bytes", "phoenix");
+    assert!((limit - 32.0 * MIB).abs() < 0.5, "the new one's limit: {limit}");
+    assert!((value(&scrape, "container_processes", "phoenix") - 1.0).abs() < 0.5);
+    assert_eq!(faults(&scrape), [""; 0]);
+    assert_eq!(success(&scrape, "cgroup"), Some(true));
+    docker.docker(&["rm", "--force", "phoenix"]);
+    let open = |scrape: &Exposition| scrape.value("process_open_fds", &[]);
+    let with = open(&scrape);
+    daemon.scrape_until("its files' end", SEEN_LIMIT, |scrape| open(scrape) < with - 8.0);
     daemon.stop();
 }

@@ -101,7 +101,7 @@ fn collectors_are_switched_by_name_and_the_last_word_counts() {
         ("--no-collector.process --collector.process", "cgroup, cpu, docker, machine, process"),
         ("--collector.disable-defaults", "none"),
         ("--collector.cpu --collector.disable-defaults", "cpu"),
-        ("--collector.disable-defaults --collector.disable-defaults", ""),
+        ("--collector.disable-defaults --collector.disable-defaults", "none"),
         ("--collector.cpu --collector.disable-defaults --collector.cpu", "cpu"),
         ("--no-collector.cpu --no-collector.cpu", "cgroup, docker, machine, process"),
         (
