@@ -54,6 +54,30 @@ layout! {
     ROOT_HIERARCHY,
     /// `kernfs_node.id`
     KN_ID,
+    /// `sk_buff.dev`
+    SKB_DEVICE,
+    /// `sk_buff.len`
+    SKB_LEN,
+    /// `sk_buff.data`
+    SKB_DATA,
+    /// `sk_buff.head`
+    SKB_HEAD,
+    /// `sk_buff.mac_header`: from `head`
+    SKB_MAC_HEADER,
+    /// `net_device.ifindex`
+    DEVICE_IFINDEX,
+    /// `net_device.name`
+    DEVICE_NAME,
+    /// `net_device.nd_net.net`
+    DEVICE_NET,
+    /// `net_device.rtnl_link_ops`
+    DEVICE_OPS,
+    /// `rtnl_link_ops.kind`
+    OPS_KIND,
+    /// `net.net_cookie`
+    NET_COOKIE,
+    /// `net.ns.inum`
+    NET_INUM,
 }
 
 /// Hierarchy whose cgroups are accounted: 0 is the unified one.
@@ -63,6 +87,10 @@ pub(crate) static HIERARCHY: Global<u64> = Global::new(0);
 /// Slots of each CPU, reserved ones included.
 #[unsafe(no_mangle)]
 pub(crate) static SLOTS: Global<u64> = Global::new(0);
+
+/// Slots of each CPU for interfaces, the shared one included.
+#[unsafe(no_mangle)]
+pub(crate) static NET_SLOT_COUNT: Global<u64> = Global::new(0);
 
 /// Reads a field of a struct that the verifier knows by its BTF type.
 ///

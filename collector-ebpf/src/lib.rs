@@ -8,6 +8,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod packets;
+
 /// Finite upper bounds of a log2 histogram: `2^FIRST_EDGE_LOG2` ns and on, doubling.
 /// Below a microsecond lies nothing that an operator could act upon.
 pub const FIRST_EDGE_LOG2: u32 = 10;

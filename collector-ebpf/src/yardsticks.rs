@@ -1,6 +1,6 @@
 //! What the programs are measured against: nothing at all, and the usual way.
 //!
-//! Loaded by the benches only. `empty` is the cost of the hook itself; `usual` is how
+//! Loaded by the benches only. `empty` and its like are the cost of the hook itself; `usual` is how
 //! a scheduler accounting program is commonly written: read the clock at each switch,
 //! take the difference to the last, add it in a per-CPU hash by cgroup.
 #![no_std]
@@ -8,9 +8,9 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_ns},
-    macros::{btf_tracepoint, map},
+    macros::{btf_tracepoint, cgroup_skb, map},
     maps::{PerCpuArray, PerCpuHashMap},
-    programs::BtfTracePointContext,
+    programs::{BtfTracePointContext, SkBuffContext},
 };
 
 /// Cgroups that the usual program's hash can hold; ample for a bench.
@@ -25,6 +25,30 @@ static RUNTIME: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(CGROUP
 #[btf_tracepoint(function = "sched_switch")]
 pub(crate) fn empty(_ctx: BtfTracePointContext) -> i32 {
     0
+}
+
+/// Of a packet that is sent.
+#[btf_tracepoint(function = "net_dev_xmit")]
+pub(crate) fn empty_sent(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
+/// Of a packet that is received.
+#[btf_tracepoint(function = "netif_receive_skb")]
+pub(crate) fn empty_received(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
+/// Of a packet that a socket sends.
+#[cgroup_skb(egress)]
+pub(crate) fn none_sends(_ctx: SkBuffContext) -> i32 {
+    1
+}
+
+/// Of a packet that a socket receives.
+#[cgroup_skb(ingress)]
+pub(crate) fn none_receives(_ctx: SkBuffContext) -> i32 {
+    1
 }
 
 #[btf_tracepoint(function = "sched_switch")]

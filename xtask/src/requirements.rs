@@ -58,7 +58,7 @@ pub(crate) const EBPF_TOOLCHAIN: Need = Need {
 pub(crate) const KERNEL_TESTS: [Need; 5] = [
     DOCKER,
     Need::of(&["prometheus"], &[Evidence::Program("prometheus"), Evidence::Program("promtool")]),
-    Need::of(&["iproute2"], &[Evidence::Program("ip")]),
+    NETWORKS,
     Need::of(&["procps"], &[Evidence::Program("ps")]),
     BUSYBOX,
 ];
@@ -71,6 +71,12 @@ pub(crate) const BUSYBOX: Need =
 
 /// For `perf bench`, by which `bench switch` measures a switch from outside.
 pub(crate) const PERF: Need = Need::of(&["linux-perf"], &[Evidence::Program("perf")]);
+
+/// For networks of our own: `bench packet`, and the real-kernel tests of packets.
+pub(crate) const NETWORKS: Need = Need::of(
+    &["iproute2", "util-linux"],
+    &[Evidence::Program("ip"), Evidence::Program("unshare"), Evidence::Program("nsenter")],
+);
 
 impl Need {
     const fn of(packages: &'static [&'static str], evidence: &'static [Evidence]) -> Self {

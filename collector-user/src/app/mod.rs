@@ -216,6 +216,9 @@ fn open_ledger(config: &Config) -> Result<(Ledger, Hierarchy), Error> {
         btf: config.paths.sysfs.join("kernel/btf/vmlinux"),
         log_level: config.log.level.into(),
         accounts_slices: config.collectors.enabled.contains(Collector::Cpu),
+        network: false,
+        sockets: false,
+        net_slots: collector_ebpf::packets::DEFAULT_NET_SLOTS,
     };
     let kernel = Kernel::load(kernel::OBJECT, &options)?;
     for lack in &kernel.degraded {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{command, requirements, rights::Rights, verbs::run::build_daemon};
 
-/// Measure what Slicemeter costs here: a switch, or a scrape
+/// Measure what Slicemeter costs here: a switch, a packet, or a scrape
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to measure
@@ -19,6 +19,8 @@ pub(crate) struct Args {
 enum What {
     /// Nanoseconds added to a context switch, beside an empty program and the usual kind
     Switch,
+    /// Nanoseconds added to a packet, beside an empty program; a stream with and without
+    Packet,
     /// Time, CPU and memory of a scrape for 50 and 500 containers, beside a shell for each
     /// file and `docker stats`
     Scrape,
@@ -28,6 +30,7 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Switch => requirements::ensure(&[requirements::PERF])?,
+        What::Packet => requirements::ensure(&[requirements::NETWORKS])?,
         What::Scrape => requirements::ensure(&[requirements::DOCKER, requirements::BUSYBOX])?,
     }
     let rights = Rights::detect()?;
@@ -37,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build_daemon()?;
     let what = match args.what {
         What::Switch => "switch",
+        What::Packet => "packet",
         What::Scrape => "scrape",
     };
     let mut bench = command::cargo();

@@ -71,6 +71,17 @@ pub enum LoadError {
     /// A program or map is not in the object, or is of another type.
     #[error("the eBPF object has no usable {0}: it was not built from this version's sources")]
     Foreign(&'static str),
+    /// A socket's cgroup is one of the unified hierarchy, which is not accounted here.
+    #[error("sockets are of the unified cgroup hierarchy, and another one is accounted")]
+    NotUnified,
+    /// The root of the hierarchy can't be opened to attach programs to.
+    #[error("cannot open the root of the cgroup hierarchy, {path}")]
+    CgroupRoot {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The CPUs can't be counted.
     #[error("cannot tell the CPUs from {path}")]
     Cpus {

@@ -4,6 +4,8 @@
 //! rules of what may be missing: a field without which CPU time can't be told is an
 //! error that names it; any other switches off what depends on it.
 
+use collector_ebpf::packets::NAME_BYTES;
+
 use super::btf::{Btf, Member};
 use crate::source::cgroupfs::{Hierarchy, Kind};
 
@@ -73,6 +75,27 @@ const FIELDS: &[Field] = &[
     ),
 ];
 
+/// What packets are accounted by.
+const PACKET_FIELDS: &[Field] = &[
+    required("SKB_DEVICE", &[("sk_buff", "dev")], 8),
+    required("SKB_LEN", &[("sk_buff", "len")], 4),
+    required("SKB_DATA", &[("sk_buff", "data")], 8),
+    required("SKB_HEAD", &[("sk_buff", "head")], 8),
+    required("SKB_MAC_HEADER", &[("sk_buff", "mac_header")], 2),
+    required("DEVICE_IFINDEX", &[("net_device", "ifindex")], 4),
+    required("DEVICE_NAME", &[("net_device", "name")], NAME_BYTES as u64),
+    required("DEVICE_NET", &[("net_device", "nd_net.net")], 8),
+    required("NET_INUM", &[("net", "ns.inum")], 4),
+    optional("DEVICE_OPS", &[("net_device", "rtnl_link_ops")], 8, NO_LINK_KIND),
+    optional("OPS_KIND", &[("rtnl_link_ops", "kind")], 8, NO_LINK_KIND),
+];
+
+/// All interfaces are then taken for physical ones.
+const NO_LINK_KIND: &str = "the kinds of network interfaces are not known";
+
+/// The tracepoints of packets, and the arguments that the programs use of each.
+const PACKET_TRACEPOINTS: [(&str, usize); 2] = [("net_dev_xmit", 4), ("netif_receive_skb", 1)];
+
 /// Before 5.18 (fa2c3254d7cf) the tracepoint did not hand over the state; 5.14
 /// (2f064a59a11f) renamed the field.
 const STATE: Field =
@@ -88,6 +111,8 @@ pub struct Layout {
     pub globals: Vec<(&'static str, u64)>,
     /// Whether the tick can be followed.
     pub ticks: bool,
+    /// Whether packets are to be accounted, and can be.
+    pub packets: bool,
     /// What this kernel can't tell, for people.
     pub degraded: Vec<String>,
 }
@@ -98,7 +123,8 @@ impl Layout {
     /// # Errors
     /// The names of *all* the required fields and tracepoints that are missing.
     pub fn resolve(btf: &Btf, hierarchy: &Hierarchy) -> Result<Self, Vec<String>> {
-        let mut layout = Self { globals: Vec::new(), ticks: false, degraded: Vec::new() };
+        let mut layout =
+            Self { globals: Vec::new(), ticks: false, packets: false, degraded: Vec::new() };
         let mut missing = Vec::new();
         for field in FIELDS {
             layout.place(btf, field, &mut missing);
@@ -118,6 +144,29 @@ impl Layout {
         layout.place_hop(btf, hierarchy, &mut missing);
         layout.place_tick(btf);
         if missing.is_empty() { Ok(layout) } else { Err(missing) }
+    }
+
+    /// Finds what packets are accounted by; if anything is missing, they are not, and that
+    /// is told. Without a call the programs have none of it.
+    pub fn place_packets(&mut self, btf: &Btf) {
+        let mut missing = Vec::new();
+        for field in PACKET_FIELDS {
+            self.place(btf, field, &mut missing);
+        }
+        for (tracepoint, arguments) in PACKET_TRACEPOINTS {
+            if btf.tracepoint_arguments(tracepoint).is_none_or(|found| found < arguments) {
+                missing.push(format!("tracepoint {tracepoint}"));
+            }
+        }
+        // 5.12 (3d368ab87cf6) made it a number that every namespace has from the start;
+        // before, it was an atomic that is 0 until somebody asks for it.
+        let counter = btf.member("net", "net_cookie.counter");
+        let cookie = btf.member("net", "net_cookie").filter(|_| counter.is_none());
+        self.globals.push(("NET_COOKIE", cookie.map_or(ABSENT, |member| member.offset)));
+        self.packets = missing.is_empty();
+        if !self.packets {
+            self.degraded.push(format!("packets are not accounted: no {}", missing.join(", no ")));
+        }
     }
 
     /// Whether this kernel has the field behind a global.

@@ -14,7 +14,7 @@ use aya::{
     programs::BtfTracePoint,
 };
 use aya_log::EbpfLogger;
-use collector_ebpf::{FIRST_SLOT, OVERFLOW_CGROUPS};
+use collector_ebpf::{FIRST_SLOT, OVERFLOW_CGROUPS, packets::OVERFLOW_INTERFACES};
 use rustix::fd::BorrowedFd;
 use tokio::io::unix::AsyncFd;
 
@@ -25,6 +25,7 @@ use super::{
     error::LoadError,
     layout::{Layout, RUN_DELAY},
     mapped::{MappedArray, Record},
+    optional,
     poll::{Pollable, pollable},
     slots::Slots,
 };
@@ -32,6 +33,9 @@ use crate::source::cgroupfs::Hierarchy;
 
 /// The CPUs that can ever be there, as ranges: `0-3,8-11`.
 const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
+
+/// The least that a ring buffer can have: a page. For one that nobody writes to.
+const LEAST_RING_BYTES: u32 = 4096;
 
 /// What the load depends on.
 #[derive(Clone, Debug)]
@@ -44,6 +48,12 @@ pub struct Options {
     pub btf: PathBuf,
     /// Whether slices are accounted; cgroups are followed in any case.
     pub accounts_slices: bool,
+    /// Whether packets are accounted by interface, if the kernel lets us.
+    pub network: bool,
+    /// Whether packets are accounted by the cgroup of their socket, if the kernel lets us.
+    pub sockets: bool,
+    /// Slots for interfaces; the shared one comes on top.
+    pub net_slots: u32,
     /// How much the programs log on their rare paths.
     pub log_level: tracing::Level,
 }
@@ -66,9 +76,13 @@ fn accounting(options: &Options, layout: &Layout) -> Vec<&'static str> {
 /// Loads everything, and attaches what tells of cgroups.
 pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError> {
     let layout = resolve(options)?;
+    let network = options.network && layout.packets;
+    let options = &Options { network, ..options.clone() };
     let slots = FIRST_SLOT + options.slots;
     let cpus = possible_cpus()?;
-    let mut ebpf = verify(object, options, &layout, cpus, slots)?;
+    let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
+        .map_err(|error| LoadError::Object(Box::new(EbpfError::BtfError(error))))?;
+    let mut ebpf = verify(object, &btf, options, &layout, cpus, slots)?;
 
     let map_infos = ebpf.maps().filter_map(|(_, map)| data(map)).map(info_path).collect();
     let log = log_reader(&mut ebpf)?;
@@ -91,13 +105,41 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
         accounting: accounting(options, &layout),
         waits_known: layout.has(RUN_DELAY),
         degraded: layout.degraded,
+        network: None,
+        sockets: None,
+        hierarchy: options.hierarchy.clone(),
         ebpf,
     };
     kernel.slots.fill(slots).map_err(|source| LoadError::Map { map: "FREE_SLOTS", source })?;
     for program in IDENTITY {
         attach(&mut kernel.ebpf, program)?;
     }
+    add_packets(&mut kernel, &btf, options)?;
     Ok(kernel)
+}
+
+/// Adds the accounting of packets, as far as it is wanted and the kernel does it.
+fn add_packets(kernel: &mut Kernel, btf: &AyaBtf, options: &Options) -> Result<(), LoadError> {
+    let cpus = u32::try_from(possible_cpus()?).unwrap_or(u32::MAX);
+    if options.network {
+        match optional::load_network(&mut kernel.ebpf, btf, options, cpus) {
+            Ok(network) => kernel.network = Some(network),
+            Err(error) if error.is_internal() => return Err(error),
+            Err(error) => {
+                optional::unload_network(&mut kernel.ebpf);
+                kernel.degraded.push(optional::refusal("packets", &error));
+            }
+        }
+    }
+    if options.sockets {
+        let slots = kernel.counters.slots;
+        match optional::load_sockets(&mut kernel.ebpf, &options.hierarchy, cpus, slots) {
+            Ok(cells) => kernel.sockets = Some(cells),
+            Err(error) if error.is_internal() => return Err(error),
+            Err(error) => kernel.degraded.push(optional::refusal("packets of sockets", &error)),
+        }
+    }
+    Ok(())
 }
 
 /// Attaches a program; its link lives in `ebpf`.
@@ -123,30 +165,35 @@ fn resolve(options: &Options) -> Result<Layout, LoadError> {
     let bytes =
         std::fs::read(path).map_err(|source| LoadError::BtfFile { path: path.clone(), source })?;
     let btf = Btf::parse(bytes).map_err(|source| LoadError::Btf { path: path.clone(), source })?;
-    Layout::resolve(&btf, &options.hierarchy).map_err(LoadError::Missing)
+    let mut layout = Layout::resolve(&btf, &options.hierarchy).map_err(LoadError::Missing)?;
+    if options.network {
+        layout.place_packets(&btf);
+    }
+    Ok(layout)
 }
 
 /// Hands the layout over, sizes the maps, and sees all programs through the verifier.
 fn verify(
     object: &[u8],
+    btf: &AyaBtf,
     options: &Options,
     layout: &Layout,
     cpus: usize,
     slots: u32,
 ) -> Result<Ebpf, LoadError> {
-    let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
-        .map_err(|error| LoadError::Object(Box::new(EbpfError::BtfError(error))))?;
     let overflow = || LoadError::Cpus {
         path: POSSIBLE_CPUS,
         source: io::Error::other(format!("{cpus} CPUs with {slots} slots each are too many")),
     };
     let cpu_records = u32::try_from(cpus).map_err(|_| overflow())?;
     let cells = cpu_records.checked_mul(slots).ok_or_else(overflow)?;
-    let slots_global = u64::from(slots);
+    let net_slots = optional::net_slots(options);
+    let net_cells = cpu_records.checked_mul(net_slots).ok_or_else(overflow)?;
+    let (slots_global, net_slots_global) = (u64::from(slots), u64::from(net_slots));
     let log_level = log_level(options.log_level);
 
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf));
+    loader.btf(Some(btf));
     for (name, value) in &layout.globals {
         loader.override_global(name, value, true);
     }
@@ -157,16 +204,32 @@ fn verify(
         .map_max_entries("COUNTERS", cells)
         .map_max_entries("CGROUP_SLOTS", slots + OVERFLOW_CGROUPS)
         .map_max_entries("FREE_SLOTS", slots);
+    if options.network {
+        loader
+            .override_global("NET_SLOT_COUNT", &net_slots_global, true)
+            .map_max_entries("NET_CPUS", cpu_records)
+            .map_max_entries("NET_COUNTERS", net_cells)
+            .map_max_entries("INTERFACES", net_slots + OVERFLOW_INTERFACES)
+            .map_max_entries("FREE_NET_SLOTS", net_slots);
+    } else {
+        loader.map_max_entries("NET_EVENTS", LEAST_RING_BYTES);
+    }
+    if options.sockets {
+        loader.map_max_entries("SOCKET_COUNTERS", cells);
+    }
     let mut ebpf = loader.load(object).map_err(|error| LoadError::Object(Box::new(error)))?;
     for name in IDENTITY.into_iter().chain(accounting(options, layout)) {
         program(&mut ebpf, name)?
-            .load(name, &btf)
+            .load(name, btf)
             .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;
     }
     Ok(ebpf)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, LoadError> {
+pub(super) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, LoadError> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(LoadError::Foreign(name))
@@ -184,12 +247,12 @@ fn log_level(level: tracing::Level) -> u8 {
 }
 
 /// Takes a map out of the object, as the type that its operations need.
-fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+pub(super) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
     ebpf.take_map(name).and_then(|map| T::try_from(map).ok()).ok_or(LoadError::Foreign(name))
 }
 
 /// Maps an array's memory; the array itself stays with the programs.
-fn mapped<T: Record>(
+pub(super) fn mapped<T: Record>(
     ebpf: &Ebpf,
     name: &'static str,
     length: usize,
@@ -205,7 +268,7 @@ fn log_reader(
     EbpfLogger::init(ebpf).ok().map(|log| waitable(log, "AYA_LOGS")).transpose()
 }
 
-fn waitable<T: Pollable>(source: T, map: &'static str) -> Result<AsyncFd<T>, LoadError> {
+pub(super) fn waitable<T: Pollable>(source: T, map: &'static str) -> Result<AsyncFd<T>, LoadError> {
     pollable(source).map_err(|source| LoadError::Memory { map, source })
 }
 

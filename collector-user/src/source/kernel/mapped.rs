@@ -5,7 +5,10 @@
 
 use std::{io, marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU64};
 
-use collector_ebpf::{Counters, CpuState};
+use collector_ebpf::{
+    Counters, CpuState,
+    packets::{NetCpu, PacketCounters},
+};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::AsRawFd;
 
@@ -21,6 +24,10 @@ pub(super) unsafe trait Record {}
 unsafe impl Record for Counters<AtomicU64> {}
 // SAFETY: `repr(C)`, words only, aligned to 64 bytes on both sides.
 unsafe impl Record for CpuState<AtomicU64> {}
+// SAFETY: `repr(C)`, words only.
+unsafe impl Record for PacketCounters<AtomicU64> {}
+// SAFETY: `repr(C)`, words and arrays of words, aligned to 64 bytes on both sides.
+unsafe impl Record for NetCpu<AtomicU64> {}
 
 /// The records of an mmapped array.
 pub(super) struct MappedArray<T> {

@@ -11,11 +11,13 @@ pub mod events;
 pub mod layout;
 mod load;
 mod mapped;
+pub mod network;
+mod optional;
 mod poll;
 mod prime;
 pub mod slots;
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, os::fd::AsRawFd, path::PathBuf};
 
 use aya::{
     Ebpf,
@@ -26,8 +28,12 @@ use counters::{Counters, Reading};
 pub use error::LoadError;
 use events::CgroupEvent;
 pub use load::Options;
+use network::{Network, PacketCells};
 use slots::Slots;
 use tokio::io::unix::AsyncFd;
+
+use super::cgroupfs::Hierarchy;
+use crate::model::networks::Traffic;
 
 /// The programs that `cargo xtask build-ebpf` made, for whom no toolchain is at hand.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SLICEMETER_EBPF_OBJECT"));
@@ -49,6 +55,13 @@ pub struct Kernel {
     pub waits_known: bool,
     /// The programs that account slices here.
     accounting: Vec<&'static str>,
+    /// Packets by interface; `None` if they are not wanted, or not to be had (then
+    /// [`Self::degraded`] says why).
+    pub network: Option<Network>,
+    /// Packets by the cgroup of their socket, with the cgroups' slots.
+    sockets: Option<PacketCells>,
+    /// The hierarchy whose root the socket programs are attached to.
+    hierarchy: Hierarchy,
 }
 
 impl Kernel {
@@ -61,11 +74,18 @@ impl Kernel {
         load::load(object, options)
     }
 
-    /// Starts to account slices, on every CPU at once, if they are accounted.
+    /// Starts to account slices, on every CPU at once, if they are accounted, and packets
+    /// of sockets. If the kernel refuses the latter, [`Self::degraded`] has one more.
     ///
     /// # Errors
     /// The kernel refuses to attach.
     pub fn start(&mut self) -> Result<(), LoadError> {
+        if self.sockets.is_some()
+            && let Err(error) = optional::attach_sockets(&mut self.ebpf, &self.hierarchy)
+        {
+            self.sockets = None;
+            self.degraded.push(optional::refusal("packets of sockets", &error));
+        }
         for program in &self.accounting {
             load::attach(&mut self.ebpf, program)?;
         }
@@ -80,7 +100,10 @@ impl Kernel {
 
     /// Names of the programs that are attached once it is started.
     pub fn programs(&self) -> Vec<&'static str> {
-        load::IDENTITY.iter().chain(&self.accounting).copied().collect()
+        let network = self.network.iter().flat_map(|_| optional::NETWORK);
+        let sockets = self.sockets.iter().flat_map(|_| optional::socket_programs());
+        let cpu = load::IDENTITY.iter().chain(&self.accounting).copied();
+        cpu.chain(network).chain(sockets).collect()
     }
 
     /// Reads the counters at this moment.
@@ -109,12 +132,21 @@ impl Kernel {
         forgotten
     }
 
+    /// Packets of the sockets of a slot's cgroup since it got the slot: those of IPv4 and
+    /// IPv6, with the length of the IP packet. `None` if they are not accounted.
+    pub fn socket_traffic(&self, slot: u32) -> Option<Traffic> {
+        self.sockets.as_ref().map(|cells| cells.traffic(slot))
+    }
+
     /// Clears a slot that nobody uses any more, and frees it.
     ///
     /// # Errors
     /// The kernel refuses; the slot is then neither free nor used.
     pub fn free(&mut self, slot: u32) -> Result<(), MapError> {
         self.counters.clear(slot);
+        if let Some(sockets) = &self.sockets {
+            sockets.clear(slot);
+        }
         self.slots.give_back(slot)
     }
 
@@ -123,20 +155,17 @@ impl Kernel {
         self.counters.events_dropped()
     }
 
-    /// Waits for a cgroup event or a log record of the programs.
+    /// Waits for an event of a cgroup or an interface, or a log record of the programs.
     ///
     /// # Errors
     /// The ring buffer can't be waited for; events then wait for the next tick.
     pub async fn activity(&mut self) -> io::Result<()> {
-        let Self { events, log, .. } = self;
-        match log {
-            Some(log) => {
-                tokio::select! {
-                    ready = events.readable_mut() => ready?.clear_ready(),
-                    ready = log.readable_mut() => ready?.clear_ready(),
-                }
-            }
-            None => events.readable_mut().await?.clear_ready(),
+        let Self { events, log, network, .. } = self;
+        let interfaces = network.as_mut().map(|network| &mut network.events);
+        tokio::select! {
+            ready = events.readable_mut() => ready?.clear_ready(),
+            ready = readable(log.as_mut()) => ready?,
+            ready = readable(interfaces) => ready?,
         }
         Ok(())
     }
@@ -165,6 +194,14 @@ impl Kernel {
     /// An fdinfo file can't be read.
     pub fn memory_bytes(&self) -> io::Result<u64> {
         self.map_infos.iter().map(|path| Ok(memlock_bytes(&fs::read_to_string(path)?))).sum()
+    }
+}
+
+/// Waits until there is something to read, for ever if there is no source.
+async fn readable<T: AsRawFd>(source: Option<&mut AsyncFd<T>>) -> io::Result<()> {
+    match source {
+        Some(source) => source.readable_mut().await.map(|mut ready| ready.clear_ready()),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,16 +1,19 @@
-//! The benches: what a switch costs, what a scrape costs.
+//! The benches: what a switch costs, what a packet costs, what a scrape costs.
 //!
 //! Every figure that the docs claim is printed by one of these, with the machine and
-//! the method beside it. Run as root: `cargo xtask bench switch`, `… bench scrape`.
+//! the method beside it. Run as root: `cargo xtask bench switch`, `… bench packet`,
+//! `… bench scrape`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a bench exists to print")]
 
 mod machine;
 mod others;
+mod packet;
 mod pong;
 mod scrape;
 mod stats;
 mod switch;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +31,13 @@ enum Bench {
     /// `perf bench sched pipe` with and without the daemon
     Switch {
         /// Rounds of each program, and pairs of runs of perf
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
+    /// Nanoseconds per packet, beside an empty program; datagrams and a TCP stream with
+    /// and without the programs
+    Packet {
+        /// Rounds of each program, and pairs of runs with and without
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
     },
@@ -49,6 +59,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().bench {
         Bench::Switch { rounds } => switch::run(rounds),
+        Bench::Packet { rounds } => packet::run(rounds),
         Bench::Scrape { scrapes } => scrape::run(scrapes),
         Bench::Pong { cpu } => pong::answer(cpu),
     }

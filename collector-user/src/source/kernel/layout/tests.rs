@@ -75,7 +75,9 @@ fn both_sides_have_the_same_list_of_globals() {
         .collect();
     assert!(declared.len() > 10, "{declared:?}");
     for hierarchy in [unified(), hierarchy(Kind::Cpuacct { controller: "cpu" }, 3)] {
-        let layout = Layout::resolve(&kernel(&[]), &hierarchy).expect("nothing is missing");
+        let btf = kernel(&[]);
+        let mut layout = Layout::resolve(&btf, &hierarchy).expect("nothing is missing");
+        layout.place_packets(&btf);
         let written: BTreeSet<&str> = layout.globals.iter().map(|(name, _)| *name).collect();
         assert_eq!(written, declared, "{hierarchy}");
     }
@@ -128,4 +130,43 @@ fn without_an_optional_field_the_rest_works_and_the_loss_is_told() {
         let told = format!("no field {field}: {NO_REPAIR}");
         assert!(layout.degraded.contains(&told), "{:?}", layout.degraded);
     }
+}
+
+#[test]
+fn without_what_packets_need_only_they_are_lost() {
+    let place = |renamed: &[&str]| {
+        let btf = kernel(renamed);
+        let mut layout = Layout::resolve(&btf, &unified()).expect("CPU time can be told");
+        let before = layout.degraded.len();
+        layout.place_packets(&btf);
+        (layout.packets, layout.degraded.split_off(before))
+    };
+    assert_eq!(place(&[]), (true, vec![]));
+    assert_eq!(
+        place(&["mac_header", "btf_trace_net_dev_xmit"]),
+        (
+            false,
+            vec![
+                "packets are not accounted: no field sk_buff.mac_header, no tracepoint \
+                 net_dev_xmit"
+                    .to_owned()
+            ]
+        )
+    );
+    let (packets, degraded) = place(&["rtnl_link_ops"]);
+    assert!(packets, "what is lost is the kind of an interface");
+    assert_eq!(degraded.len(), 2, "{degraded:?}");
+}
+
+#[test]
+fn a_namespace_without_a_cookie_is_known_by_its_inode_number() {
+    let cookie = |renamed: &[&str]| {
+        let btf = kernel(renamed);
+        let mut layout = Layout::resolve(&btf, &unified()).expect("nothing is missing");
+        layout.place_packets(&btf);
+        (layout.packets, global(&layout, "NET_COOKIE"))
+    };
+    let offset = kernel(&[]).member("net", "net_cookie").expect("5.12 or later").offset;
+    assert_eq!(cookie(&[]), (true, offset));
+    assert_eq!(cookie(&["net_cookie"]), (true, ABSENT));
 }

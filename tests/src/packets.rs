@@ -1,0 +1,139 @@
+//! The daemon's programs that account packets, loaded by ourselves: what they count, by
+//! interface.
+
+use std::{collections::BTreeMap, path::Path, thread::sleep, time::Duration};
+
+use slicemeter::{
+    model::networks::Traffic,
+    source::{
+        cgroupfs::{self, Choice},
+        kernel::{
+            Kernel, OBJECT, Options,
+            network::{InterfaceEvent, InterfaceId, Network},
+        },
+    },
+};
+use tokio::runtime::Runtime;
+
+/// Between the last look at an interface and its slot's end.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// An interface that was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The programs' name for it.
+    pub id: InterfaceId,
+    /// Inode number of its namespace.
+    pub netns_inum: u32,
+    /// Its slot; `None` where it shares the overflow slot.
+    pub slot: Option<u32>,
+    /// Its name now.
+    pub name: String,
+    /// Its kind.
+    pub link_kind: String,
+}
+
+/// What the loader is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Packets by interface.
+    pub network: bool,
+    /// Packets by the cgroup of their socket.
+    pub sockets: bool,
+    /// Slots for interfaces.
+    pub net_slots: u32,
+}
+
+/// The programs and what they have told so far. They end with this value.
+pub struct Packets {
+    kernel: Kernel,
+    interfaces: BTreeMap<InterfaceId, Interface>,
+    /// Ring buffers are registered with it. Dropped last.
+    _runtime: Runtime,
+}
+
+impl Packets {
+    /// Loads and attaches the programs, without those that account CPU time.
+    pub fn start(wanted: Wanted) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.expect("a runtime");
+        let entered = runtime.enter();
+        let paths =
+            cgroupfs::Paths { procfs: Path::new("/proc"), cgroupfs: Path::new("/sys/fs/cgroup") };
+        let Wanted { network, sockets, net_slots } = wanted;
+        let options = Options {
+            hierarchy: cgroupfs::detect(paths, Choice::Auto).expect("a hierarchy"),
+            slots: collector_ebpf::DEFAULT_SLOTS,
+            btf: "/sys/kernel/btf/vmlinux".into(),
+            accounts_slices: false,
+            network,
+            sockets,
+            net_slots,
+            log_level: tracing::Level::WARN,
+        };
+        let mut kernel = Kernel::load(OBJECT, &options).expect("programs that load");
+        kernel.start().expect("programs that attach");
+        drop(entered);
+        Self { kernel, interfaces: BTreeMap::new(), _runtime: runtime }
+    }
+
+    /// All that was loaded.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
+    /// The interfaces' side of it.
+    pub fn network(&mut self) -> &mut Network {
+        let degraded = &self.kernel.degraded;
+        self.kernel.network.as_mut().unwrap_or_else(|| panic!("no packets: {degraded:?}"))
+    }
+
+    /// The interfaces that were told of.
+    pub fn interfaces(&mut self) -> &BTreeMap<InterfaceId, Interface> {
+        while let Some(event) = self.network().next_event() {
+            match event {
+                InterfaceEvent::Seen { id, netns_inum, slot, name, link_kind } => {
+                    let new = Interface { id, netns_inum, slot, name, link_kind };
+                    let before = self.interfaces.insert(id, new);
+                    assert_eq!(before, None, "an interface is seen first once");
+                }
+                InterfaceEvent::Renamed { id, name } => {
+                    self.interfaces.get_mut(&id).expect("it was seen before").name = name;
+                }
+            }
+        }
+        &self.interfaces
+    }
+
+    /// Gives up an interface: its slot is free, and its next packet is the first again.
+    pub fn forget(&mut self, id: InterfaceId) {
+        let interface = self.interfaces.remove(&id).expect("it was told of");
+        self.network().forget(id).expect("it is known");
+        // A program that had looked it up may be on its way: for less than this.
+        sleep(GRACE);
+        if let Some(slot) = interface.slot {
+            self.network().free(slot).expect("room for it");
+        }
+    }
+
+    /// Tries to give an interface that shares the overflow slot its own.
+    pub fn promote(&mut self, id: InterfaceId) -> Option<u32> {
+        let slot = self.network().promote(id).expect("it is known");
+        self.interfaces.get_mut(&id).expect("it was told of").slot = slot;
+        slot
+    }
+
+    /// An interface by its namespace and name.
+    pub fn interface(&mut self, netns_inum: u64, name: &str) -> Option<Interface> {
+        self.interfaces()
+            .values()
+            .find(|it| u64::from(it.netns_inum) == netns_inum && it.name == name)
+            .cloned()
+    }
+
+    /// What an interface with a slot of its own has sent and received.
+    pub fn traffic(&mut self, netns_inum: u64, name: &str) -> Option<Traffic> {
+        let slot = self.interface(netns_inum, name)?.slot?;
+        Some(self.network().traffic(slot))
+    }
+}
