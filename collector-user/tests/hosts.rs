@@ -137,6 +137,8 @@ fn snapshot(hierarchy: &Hierarchy) -> Snapshot {
             last_seen_ms: TAKEN_AT_MS,
             usage: Usage::default(),
             cgroups: Vec::new(),
+            role: None,
+            interfaces: Vec::new(),
         });
         container.cgroups.push(cgroup.path.as_str().into());
     }

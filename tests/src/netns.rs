@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use slicemeter::model::networks::Traffic;
+use slicemeter::model::network::Traffic;
 
 use crate::{process::bound_command, wait};
 

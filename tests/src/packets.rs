@@ -4,12 +4,12 @@
 use std::{collections::BTreeMap, path::Path, thread::sleep, time::Duration};
 
 use slicemeter::{
-    model::networks::Traffic,
+    model::network::{InterfaceId, Traffic},
     source::{
         cgroupfs::{self, Choice},
         kernel::{
             Kernel, OBJECT, Options,
-            network::{InterfaceEvent, InterfaceId, Network},
+            network::{InterfaceEvent, Network},
         },
     },
 };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use aya::sys::{Stats, enable_stats};
-use slicemeter::model::networks::Traffic;
+use slicemeter::model::network::Traffic;
 use slicemeter_tests::{
     cgroup::{Cgroup, mounts},
     host::require_kernel,

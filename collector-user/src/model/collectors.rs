@@ -15,14 +15,16 @@ pub enum Collector {
     Docker,
     /// The host's cores and memory.
     Machine,
+    /// Packets, from the interfaces they cross.
+    Network,
     /// Processes of containers, from `/proc`.
     Process,
 }
 
 impl Collector {
     /// All of them, by name.
-    pub const ALL: [Self; 5] =
-        [Self::Cgroup, Self::Cpu, Self::Docker, Self::Machine, Self::Process];
+    pub const ALL: [Self; 6] =
+        [Self::Cgroup, Self::Cpu, Self::Docker, Self::Machine, Self::Network, Self::Process];
 
     /// Its name on the command line, in a scrape's query and as a label's value.
     pub const fn name(self) -> &'static str {
@@ -31,13 +33,14 @@ impl Collector {
             Self::Cpu => "cpu",
             Self::Docker => "docker",
             Self::Machine => "machine",
+            Self::Network => "network",
             Self::Process => "process",
         }
     }
 
     /// Whether its values are in files, so that a scrape has them read.
     pub const fn reads_files(self) -> bool {
-        matches!(self, Self::Cgroup | Self::Machine | Self::Process)
+        matches!(self, Self::Cgroup | Self::Machine | Self::Network | Self::Process)
     }
 
     /// The collector of that name.

@@ -11,6 +11,7 @@ pub mod container;
 pub mod container_id;
 pub mod losses;
 pub mod moment;
+pub mod network;
 pub mod networks;
 pub mod processes;
 pub mod readings;

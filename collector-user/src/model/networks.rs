@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use super::network::Traffic;
+
 /// The network that a container's processes are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -17,32 +19,6 @@ pub enum Network {
         /// of them could be read.
         traffic: Option<Traffic>,
     },
-}
-
-/// Sums over the interfaces of a network namespace (`/proc/PID/net/dev`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Packets received.
-    pub rx_packets: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-    /// Packets sent.
-    pub tx_packets: u64,
-}
-
-impl Traffic {
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            rx_bytes: self.rx_bytes.saturating_add(other.rx_bytes),
-            rx_packets: self.rx_packets.saturating_add(other.rx_packets),
-            tx_bytes: self.tx_bytes.saturating_add(other.tx_bytes),
-            tx_packets: self.tx_packets.saturating_add(other.tx_packets),
-        }
-    }
 }
 
 /// Why a container's network is not told of under its name.
@@ -140,18 +116,6 @@ mod tests {
                 Err(NotCharged::Unknown),
             ]
         );
-    }
-
-    #[test]
-    fn traffic_adds_up_and_never_wraps() {
-        let traffic = |rx_bytes, rx_packets, tx_bytes, tx_packets| Traffic {
-            rx_bytes,
-            rx_packets,
-            tx_bytes,
-            tx_packets,
-        };
-        let sum = traffic(1, 2, 3, u64::MAX - 1).plus(traffic(10, 20, 30, 2));
-        assert_eq!(sum, traffic(11, 22, 33, u64::MAX));
     }
 
     #[test]

@@ -6,7 +6,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    collectors::Collector, losses::Losses, networks::Traffic, processes::ContainerProcesses,
+    collectors::Collector,
+    losses::Losses,
+    network::{Device, HostDevice, Traffic},
+    processes::ContainerProcesses,
     resources::Resources,
 };
 
@@ -17,6 +20,11 @@ pub struct Readings {
     pub processes: HashMap<Arc<str>, ContainerProcesses>,
     /// Traffic of the host's own physical interfaces.
     pub host_traffic: Option<Traffic>,
+    /// Interfaces of the containers' networks, by the path of the container under which a
+    /// network is told.
+    pub devices: HashMap<Arc<str>, Vec<Device>>,
+    /// The host's own interfaces.
+    pub host_devices: Option<Vec<HostDevice>>,
     /// Controllers' files, by the path of the cgroup.
     pub resources: HashMap<Arc<str>, Resources>,
     /// The host's size.

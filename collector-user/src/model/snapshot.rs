@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{
     container::{ContainerId, ContainerMeta, DockerLosses},
+    network::{InterfaceView, NetworkView, Role},
     usage::Usage,
 };
 
@@ -30,6 +31,10 @@ pub struct Snapshot {
     pub slots: SlotCounts,
     /// How the Docker source fares.
     pub docker: DockerHealth,
+    /// Packets, but those in the containers' accounts.
+    pub network: NetworkView,
+    /// What the running kernel can't tell or do, for people.
+    pub degraded: Arc<[String]>,
 }
 
 /// A container's account.
@@ -49,6 +54,10 @@ pub struct ContainerView {
     pub usage: Usage,
     /// Paths of its cgroups that are in the tree, its own first; none once it has ended.
     pub cgroups: Vec<Arc<str>>,
+    /// Which network it uses; `None` once it has ended, or if nobody asks.
+    pub role: Option<Role>,
+    /// Interfaces whose traffic is told under it, by name; those that are gone, too.
+    pub interfaces: Vec<InterfaceView>,
 }
 
 impl ContainerView {

@@ -4,6 +4,8 @@
 
 use collector_ebpf::BUCKETS;
 
+use super::network::Traffic;
+
 /// A log2 histogram of durations; bucket bounds are
 /// [`collector_ebpf::bucket_edge_ns`], counts are per bucket (not cumulative).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl Log2Histogram {
     }
 }
 
-/// CPU usage of a cgroup, a container or the host since accounting began.
+/// Usage of a cgroup, a container or the host since accounting began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// On-CPU time in ns, the slices in flight included.
@@ -48,6 +50,9 @@ pub struct Usage {
     pub slices: Log2Histogram,
     /// Run-queue waits of closed slices; `sum_ns` is the total wait.
     pub waits: Log2Histogram,
+    /// IPv4 and IPv6 packets of its sockets, with the length of the IP packet; zero where
+    /// they are not counted.
+    pub sockets: Traffic,
 }
 
 impl Usage {
@@ -59,6 +64,7 @@ impl Usage {
         self.involuntary = self.involuntary.max(reading.involuntary);
         self.slices.raise_to(&reading.slices);
         self.waits.raise_to(&reading.waits);
+        self.sockets.raise_to(&reading.sockets);
     }
 
     /// Adds another usage to this one.
@@ -68,6 +74,7 @@ impl Usage {
         self.involuntary += other.involuntary;
         self.slices.add(&other.slices);
         self.waits.add(&other.waits);
+        self.sockets = self.sockets.plus(other.sockets);
     }
 }
 
@@ -97,24 +104,38 @@ mod tests {
         })
     }
 
+    fn traffic() -> impl Strategy<Value = Traffic> {
+        [0..PLENTY, 0..PLENTY, 0..PLENTY, 0..PLENTY].prop_map(
+            |[rx_bytes, rx_packets, tx_bytes, tx_packets]| Traffic {
+                rx_bytes,
+                rx_packets,
+                tx_bytes,
+                tx_packets,
+            },
+        )
+    }
+
     fn usage() -> impl Strategy<Value = Usage> {
-        (0..PLENTY, 0..PLENTY, 0..PLENTY, histogram(), histogram()).prop_map(
-            |(runtime_ns, voluntary, involuntary, slices, waits)| Usage {
+        (0..PLENTY, 0..PLENTY, 0..PLENTY, histogram(), histogram(), traffic()).prop_map(
+            |(runtime_ns, voluntary, involuntary, slices, waits, sockets)| Usage {
                 runtime_ns,
                 voluntary,
                 involuntary,
                 slices,
                 waits,
+                sockets,
             },
         )
     }
 
     /// All numbers of a usage, in a fixed order.
     fn numbers(usage: &Usage) -> Vec<u64> {
-        let Usage { runtime_ns, voluntary, involuntary, slices, waits } = usage;
+        let Usage { runtime_ns, voluntary, involuntary, slices, waits, sockets } = usage;
         let histogram = |it: &Log2Histogram| [it.buckets.as_slice(), &[it.sum_ns]].concat();
         let totals = vec![*runtime_ns, *voluntary, *involuntary];
-        [totals, histogram(slices), histogram(waits)].concat()
+        let Traffic { rx_bytes, rx_packets, tx_bytes, tx_packets } = *sockets;
+        let sockets = vec![rx_bytes, rx_packets, tx_bytes, tx_packets];
+        [totals, histogram(slices), histogram(waits), sockets].concat()
     }
 
     fn each(one: &Usage, other: &Usage, combine: impl Fn(u64, u64) -> u64) -> Vec<u64> {

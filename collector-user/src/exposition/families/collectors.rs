@@ -77,6 +77,8 @@ const fn can_occur(collector: Collector, reason: Reason) -> bool {
     use Reason::{Hidden, LeftOut, Vanished};
     match collector {
         Collector::Process => true,
+        // Networks are read one by one, whoever is in them.
+        Collector::Network => !matches!(reason, LeftOut),
         // All of them are wanted, and whoever sees one sees its files.
         Collector::Cgroup => !matches!(reason, LeftOut | Hidden),
         // Nor does a machine end.
@@ -107,7 +109,7 @@ fn fared(scrape: &Scrape) -> impl Iterator<Item = Fared> {
             let duration_ns = (docker.list_ns > 0).then_some(docker.list_ns);
             Fared { collector, is_complete: docker.up, duration_ns }
         }
-        Collector::Cgroup | Collector::Machine | Collector::Process => {
+        Collector::Cgroup | Collector::Machine | Collector::Network | Collector::Process => {
             let mut outcomes = parts.readings.outcomes.iter();
             let outcome = outcomes.find(|it| it.collector == collector);
             Fared {

@@ -88,6 +88,7 @@ pub(super) fn snapshot() -> Snapshot {
             disconnects: 2,
             lost: DockerLosses { containers: 3, inspections: 1 },
         },
+        ..Snapshot::default()
     }
 }
 
@@ -105,6 +106,8 @@ fn container(
         last_seen_ms,
         usage: usage(scale),
         cgroups: Vec::new(),
+        role: None,
+        interfaces: Vec::new(),
     }
 }
 
@@ -120,6 +123,7 @@ fn usage(scale: u64) -> Usage {
         involuntary: scale * 17,
         slices: histogram(scale * 1_234_567_000_000),
         waits: histogram(scale * 2_000_000_001),
+        sockets: Traffic::default(),
     }
 }
 
@@ -152,6 +156,7 @@ pub(super) fn readings() -> Readings {
             outcome(Collector::Process, true, 2_500_000),
         ],
         losses,
+        ..Readings::default()
     }
 }
 

@@ -88,6 +88,8 @@ fn with_container(meta: ContainerMeta) -> Snapshot {
         last_seen_ms: 2,
         usage: Usage::default(),
         cgroups: Vec::new(),
+        role: None,
+        interfaces: Vec::new(),
     };
     Snapshot { containers: vec![container], ..Snapshot::default() }
 }

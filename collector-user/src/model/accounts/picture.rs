@@ -39,6 +39,7 @@ impl Accounts {
             ledger,
             slots: self.slot_counts(),
             docker: self.docker,
+            ..Snapshot::default()
         }
     }
 
@@ -72,6 +73,8 @@ impl Accounts {
                 last_seen_ms: account.ended.unwrap_or(now).wall_ms,
                 usage: usages.get(root).copied().unwrap_or_default(),
                 cgroups: cgroups.remove(root).unwrap_or_default(),
+                role: None,
+                interfaces: Vec::new(),
             })
             .collect()
     }

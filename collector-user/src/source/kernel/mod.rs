@@ -33,7 +33,7 @@ use slots::Slots;
 use tokio::io::unix::AsyncFd;
 
 use super::cgroupfs::Hierarchy;
-use crate::model::networks::Traffic;
+use crate::model::network::Traffic;
 
 /// The programs that `cargo xtask build-ebpf` made, for whom no toolchain is at hand.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SLICEMETER_EBPF_OBJECT"));

@@ -18,11 +18,11 @@ use collector_ebpf::{
     cell,
     packets::{FIRST_NET_SLOT, NET_OVERFLOW_SLOT, NetCpu, PacketCounters},
 };
-pub use events::{InterfaceEvent, InterfaceId};
+pub use events::InterfaceEvent;
 use tokio::io::unix::AsyncFd;
 
 use super::mapped::MappedArray;
-use crate::model::networks::Traffic;
+use crate::model::network::{InterfaceId, NetworkHealth, Traffic};
 
 /// `BPF_EXIST` (include/uapi/linux/bpf.h).
 const EXIST: u64 = 2;
@@ -78,20 +78,6 @@ pub struct Network {
     pub(super) program_infos: [PathBuf; 2],
 }
 
-/// What the programs could not do as they should, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetworkHealth {
-    /// Interface events that found the ring buffer full. The interface's packets are in the
-    /// shared slot until it is told of.
-    pub events_dropped: u64,
-    /// Interfaces that found no free slot at their first packet.
-    pub slots_exhausted: u64,
-    /// Times that an interface found the map of interfaces full.
-    pub interfaces_exhausted: u64,
-    /// Look-ups that no CPU's cache answered: not a loss, but what makes a packet dear.
-    pub cache_misses: u64,
-}
-
 impl Network {
     /// Fills the queue of free slots; before any program runs.
     pub(super) fn fill(&mut self) -> Result<(), MapError> {
@@ -134,14 +120,14 @@ impl Network {
     /// # Errors
     /// The kernel refuses, or does not know the interface.
     pub fn promote(&mut self, id: InterfaceId) -> Result<Option<u32>, MapError> {
-        let mut value = self.interfaces.get(&id.key(), 0)?;
+        let mut value = self.interfaces.get(&key(id), 0)?;
         let slot = match self.free.pop(0) {
             Ok(slot) => slot,
             Err(MapError::ElementNotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
         value[0] = u64::from(slot);
-        self.interfaces.insert(id.key(), value, EXIST).or_else(|refused| {
+        self.interfaces.insert(key(id), value, EXIST).or_else(|refused| {
             self.free.push(slot, 0)?;
             Err(refused)
         })?;
@@ -155,7 +141,7 @@ impl Network {
     /// # Errors
     /// The kernel refuses, or never knew the interface.
     pub fn forget(&mut self, id: InterfaceId) -> Result<(), MapError> {
-        let forgotten = self.interfaces.remove(&id.key());
+        let forgotten = self.interfaces.remove(&key(id));
         self.refresh();
         forgotten
     }
@@ -215,6 +201,11 @@ impl Network {
         }
         total
     }
+}
+
+/// An interface as the map of interfaces has it.
+fn key(id: InterfaceId) -> [u64; 2] {
+    [id.netns, u64::from(id.ifindex)]
 }
 
 /// A line of a program's fdinfo (`bpf_prog_show_fdinfo` in kernel/bpf/syscall.c); 0 on a

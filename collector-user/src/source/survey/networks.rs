@@ -56,6 +56,8 @@ mod tests {
             last_seen_ms: 0,
             usage: Usage::default(),
             cgroups: if is_alive { vec![path] } else { Vec::new() },
+            role: None,
+            interfaces: Vec::new(),
         };
         Snapshot { containers: vec![container], ..Snapshot::default() }
     }

@@ -208,6 +208,8 @@ fn containers(names: &[&str]) -> Snapshot {
             last_seen_ms: 0,
             usage: Usage::default(),
             cgroups: vec![path],
+            role: None,
+            interfaces: Vec::new(),
         }
     };
     Snapshot { containers: names.iter().map(view).collect(), ..Snapshot::default() }

@@ -89,6 +89,8 @@ impl Server {
             last_seen_ms: 2,
             usage: Usage { runtime_ns: index, ..Usage::default() },
             cgroups: Vec::new(),
+            role: None,
+            interfaces: Vec::new(),
         };
         let containers = (0..count).map(container).collect();
         Self::of(Snapshot { containers, ..Snapshot::default() }, change).await

@@ -9,22 +9,7 @@ use collector_ebpf::packets::{
     NAME_BYTES,
 };
 
-/// An interface, as the programs tell it from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InterfaceId {
-    /// Its network namespace: the namespace's cookie, which is never used again. Before
-    /// 5.12 it is the inode number, which is used again.
-    pub netns: u64,
-    /// Its index there.
-    pub ifindex: u32,
-}
-
-impl InterfaceId {
-    /// As the map of interfaces has it.
-    pub(super) fn key(self) -> [u64; 2] {
-        [self.netns, u64::from(self.ifindex)]
-    }
-}
+use crate::model::network::InterfaceId;
 
 /// What is new about an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
