@@ -72,6 +72,8 @@ layout! {
     DEVICE_NET,
     /// `net_device.rtnl_link_ops`
     DEVICE_OPS,
+    /// `net_device.features`
+    DEVICE_FEATURES,
     /// `rtnl_link_ops.kind`
     OPS_KIND,
     /// `net.net_cookie`
@@ -87,6 +89,10 @@ pub(crate) static HIERARCHY: Global<u64> = Global::new(0);
 /// Slots of each CPU, reserved ones included.
 #[unsafe(no_mangle)]
 pub(crate) static SLOTS: Global<u64> = Global::new(0);
+
+/// The flag `NETIF_F_GRO` among the features of a device; 0 where it is not known.
+#[unsafe(no_mangle)]
+pub(crate) static GRO: Global<u64> = Global::new(0);
 
 /// Slots of each CPU for interfaces, the shared one included.
 #[unsafe(no_mangle)]

@@ -37,8 +37,9 @@ use collector_ebpf::{
 
 use crate::{
     layout::{
-        DEVICE_IFINDEX, DEVICE_NAME, DEVICE_NET, DEVICE_OPS, NET_COOKIE, NET_INUM, NET_SLOT_COUNT,
-        OPS_KIND, SKB_DATA, SKB_DEVICE, SKB_HEAD, SKB_LEN, SKB_MAC_HEADER, field, present,
+        DEVICE_FEATURES, DEVICE_IFINDEX, DEVICE_NAME, DEVICE_NET, DEVICE_OPS, GRO, NET_COOKIE,
+        NET_INUM, NET_SLOT_COUNT, OPS_KIND, SKB_DATA, SKB_DEVICE, SKB_HEAD, SKB_LEN,
+        SKB_MAC_HEADER, field, present,
     },
     maps::{FREE_NET_SLOTS, INTERFACES, NET_COUNTERS, NET_CPUS, NET_EVENTS},
 };
@@ -74,8 +75,8 @@ pub(crate) fn sent(ctx: &BtfTracePointContext) {
     }
     let bytes: u32 = ctx.arg(3);
     if let Some(counters) = counters_of(Device(ctx.arg(2))) {
-        counters.tx_bytes += u64::from(bytes);
         counters.tx_packets += 1;
+        counters.tx_bytes += u64::from(bytes);
     }
 }
 
@@ -90,8 +91,8 @@ pub(crate) fn received(ctx: &BtfTracePointContext) {
     // SAFETY: as above.
     let bytes = u64::from(length) + unsafe { pulled(skb) };
     if let Some(counters) = counters_of(Device(device)) {
-        counters.rx_bytes += bytes;
         counters.rx_packets += 1;
+        counters.rx_bytes += bytes;
     }
 }
 
@@ -248,6 +249,11 @@ impl Device {
     }
 
     #[inline(always)]
+    fn merges(self) -> bool {
+        present(&DEVICE_FEATURES) && self.read::<u64>(&DEVICE_FEATURES) & GRO.load() != 0
+    }
+
+    #[inline(always)]
     fn read<T: Copy>(self, offset: &Global<u64>) -> T {
         // SAFETY: only fields of a `struct net_device` are asked for.
         unsafe { field(self.0, offset) }
@@ -281,7 +287,7 @@ impl News {
         event.slot = slot;
         event.key = *key;
         event.netns_inum = net.inum();
-        event.reserved = 0;
+        event.merges = u32::from(device.merges());
         event.name = name;
         event.link_kind = [0; KIND_BYTES];
         if present(&DEVICE_OPS) && present(&OPS_KIND) {

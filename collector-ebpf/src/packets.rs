@@ -42,7 +42,8 @@ pub const CACHE_SETS: usize = 16;
 pub const CACHE_WAYS: usize = 2;
 
 /// Packets and their bytes, both ways. The sums of one slot on one CPU; each word is
-/// whole, but between two of them a packet may pass.
+/// whole, but between two of them a packet may pass. The programs count a packet first, and
+/// its bytes after it: who reads bytes first never has bytes of a packet that he lacks.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PacketCounters<W> {
@@ -132,8 +133,9 @@ pub struct InterfaceEvent {
     pub key: InterfaceKey,
     /// Inode number of its network namespace, as `/proc/PID/ns/net` shows it.
     pub netns_inum: u32,
-    /// Keeps the record a multiple of 8.
-    pub reserved: u32,
+    /// 1 if it merges packets on their way in (`NETIF_F_GRO`), else 0. Most virtual interfaces
+    /// have the flag and nothing that merges; a veth has it only if it does.
+    pub merges: u32,
     /// Its name now, NUL-terminated.
     pub name: [u8; NAME_BYTES],
     /// What kind of interface it is (`rtnl_link_ops.kind`: `veth`, `bridge`, `macvlan`),

@@ -92,7 +92,7 @@ impl Packets {
     pub fn interfaces(&mut self) -> &BTreeMap<InterfaceId, Interface> {
         while let Some(event) = self.network().next_event() {
             match event {
-                InterfaceEvent::Seen { id, netns_inum, slot, name, link_kind } => {
+                InterfaceEvent::Seen { id, netns_inum, slot, name, link_kind, merges: _ } => {
                     let new = Interface { id, netns_inum, slot, name, link_kind };
                     let before = self.interfaces.insert(id, new);
                     assert_eq!(before, None, "an interface is seen first once");

@@ -88,10 +88,14 @@ const PACKET_FIELDS: &[Field] = &[
     required("NET_INUM", &[("net", "ns.inum")], 4),
     optional("DEVICE_OPS", &[("net_device", "rtnl_link_ops")], 8, NO_LINK_KIND),
     optional("OPS_KIND", &[("rtnl_link_ops", "kind")], 8, NO_LINK_KIND),
+    optional("DEVICE_FEATURES", &[("net_device", "features")], 8, NO_FEATURES),
 ];
 
 /// All interfaces are then taken for physical ones.
 const NO_LINK_KIND: &str = "the kinds of network interfaces are not known";
+
+/// The audit then takes merged packets for missing ones.
+const NO_FEATURES: &str = "network interfaces that merge packets are not known";
 
 /// The tracepoints of packets, and the arguments that the programs use of each.
 const PACKET_TRACEPOINTS: [(&str, usize); 2] = [("net_dev_xmit", 4), ("netif_receive_skb", 1)];
@@ -163,6 +167,9 @@ impl Layout {
         let counter = btf.member("net", "net_cookie.counter");
         let cookie = btf.member("net", "net_cookie").filter(|_| counter.is_none());
         self.globals.push(("NET_COOKIE", cookie.map_or(ABSENT, |member| member.offset)));
+        // Of an enumeration without a name (include/linux/netdev_features.h).
+        let gro = btf.enumerator("", "NETIF_F_GRO_BIT").and_then(|bit| 1_u64.checked_shl(bit));
+        self.globals.push(("GRO", gro.unwrap_or(0)));
         self.packets = missing.is_empty();
         if !self.packets {
             self.degraded.push(format!("packets are not accounted: no {}", missing.join(", no ")));

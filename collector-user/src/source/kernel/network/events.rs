@@ -27,6 +27,8 @@ pub enum InterfaceEvent {
         name: String,
         /// Its kind (`veth`, `bridge`, `macvlan`); empty for a physical one and for `lo`.
         link_kind: String,
+        /// Whether it may merge packets on their way in.
+        merges: bool,
     },
     /// It has another name now.
     Renamed {
@@ -65,6 +67,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<InterfaceEvent> {
         slot: (slot >= FIRST_NET_SLOT).then_some(slot),
         name,
         link_kind: text(offset_of!(Record, link_kind), KIND_BYTES)?,
+        merges: word(offset_of!(Record, merges))? != 0,
     })
 }
 
@@ -81,7 +84,7 @@ mod tests {
         bytes.extend(99_u64.to_ne_bytes());
         bytes.extend(ifindex.to_ne_bytes());
         bytes.extend(4_026_532_008_u32.to_ne_bytes());
-        bytes.extend(0_u32.to_ne_bytes());
+        bytes.extend(1_u32.to_ne_bytes());
         for (text, length) in [(name, NAME_BYTES), (link_kind, KIND_BYTES)] {
             bytes.extend(text);
             bytes.resize(bytes.len() - text.len() + length, 0);
@@ -101,6 +104,7 @@ mod tests {
                 slot,
                 name: "eth0".to_owned(),
                 link_kind: "veth".to_owned(),
+                merges: true,
             })
         };
         assert_eq!(decode(&record(1, 3, 7, b"eth0", b"veth")), seen(Some(3)));
