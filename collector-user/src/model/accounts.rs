@@ -21,7 +21,9 @@ use super::{
     container::{ContainerId, ContainerMeta, DockerUpdate},
     container_id::deepest_container,
     moment::Moment,
+    network::members::Living,
     snapshot::{DockerHealth, Exited},
+    targets::Target,
     usage::Usage,
 };
 
@@ -233,8 +235,28 @@ impl Accounts {
         }
     }
 
-    /// Ends the series of containers that have been gone for long enough.
-    pub fn expire(&mut self, now: Moment) {
+    /// The containers that live: those with a cgroup in the tree.
+    pub fn living(&self) -> Vec<Living> {
+        let mut living: BTreeMap<&Arc<str>, Living> = BTreeMap::new();
+        for (id, cgroup) in self.cgroups.iter().filter(|(_, it)| it.stage == Stage::Live) {
+            let Some(root) = &cgroup.container else { continue };
+            let first_seen_ms = self.containers.get(root).map_or(0, |it| it.first_seen_ms);
+            let it = living.entry(root).or_insert_with(|| Living {
+                target: Target { path: root.clone(), cgroups: Vec::new() },
+                life: u64::MAX,
+                first_seen_ms,
+            });
+            it.target.cgroups.push(cgroup.path.clone());
+            // The container's own cgroup was made before those in it.
+            it.life = if cgroup.path == *root { id } else { it.life };
+        }
+        let mut living: Vec<_> = living.into_values().collect();
+        living.iter_mut().for_each(|it| it.target.cgroups.sort_unstable());
+        living
+    }
+
+    /// Ends the series of containers that have been gone for long enough; tells which.
+    pub fn expire(&mut self, now: Moment) -> Vec<Arc<str>> {
         let busy: HashSet<Arc<str>> =
             self.cgroups.iter().filter_map(|(_, cgroup)| cgroup.container.clone()).collect();
         let retain_ms = self.rules.retain_exited_ms;
@@ -249,12 +271,12 @@ impl Accounts {
         let beyond = ended.len().saturating_sub(MAX_RETAINED);
         self.exited.early += beyond.saturating_sub(over) as u64;
         ended.truncate(over.max(beyond));
-        for (_, root) in ended {
-            if let Some(account) = self.containers.remove(&root) {
+        for (_, root) in &ended {
+            if let Some(account) = self.containers.remove(root) {
                 // One that was never told of had no series that could end.
                 self.exited.containers += u64::from(account.told);
                 self.exited.usage.add(&account.past);
-                self.settle_above(&root, &account.past);
+                self.settle_above(root, &account.past);
             }
         }
         let named: HashSet<&ContainerId> =
@@ -264,6 +286,7 @@ impl Accounts {
                 identity.removed_at_ms.is_some_and(|at_ms| now.monotonic_ms >= at_ms + retain_ms);
             !gone || named.contains(id)
         });
+        ended.into_iter().map(|(_, root)| root).collect()
     }
 
     fn identify(&mut self, id: ContainerId, meta: ContainerMeta) {

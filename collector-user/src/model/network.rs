@@ -10,7 +10,7 @@ pub mod members;
 
 use std::sync::Arc;
 
-use super::snapshot::SlotCounts;
+use super::{losses::Losses, snapshot::SlotCounts};
 
 /// What went over an interface, or over several, or over sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +227,9 @@ pub struct NetworkView {
     pub health: NetworkHealth,
     /// What comparing with `net/dev` has shown so far.
     pub checks: audit::Checks,
+    /// What was missing when containers were asked for their networks, and `net/dev` was
+    /// compared.
+    pub losses: Losses,
 }
 
 /// What the operator wants to be told beyond what is told in any case.

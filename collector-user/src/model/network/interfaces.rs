@@ -116,6 +116,23 @@ pub struct Sighting<'a> {
     pub merges: bool,
 }
 
+/// What was counted of an interface since it has its slot.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// Which one.
+    pub id: InterfaceId,
+    /// Inode number of its network namespace.
+    pub inum: u64,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub link: Link,
+    /// Whether it may merge packets on their way in.
+    pub merges: bool,
+    /// As `net/dev` would count.
+    pub traffic: Traffic,
+}
+
 /// All interfaces, and the accounts of their networks.
 #[derive(Debug)]
 pub struct Interfaces {
@@ -152,6 +169,11 @@ impl Interfaces {
             overflow: Traffic::default(),
             merged: 0,
         }
+    }
+
+    /// Inode number of the host's own network, if it is known.
+    pub fn host_inum(&self) -> Option<u64> {
+        self.host_inum
     }
 
     /// Takes in an interface that has had its first packet, or its first since it was
@@ -392,6 +414,17 @@ impl Interfaces {
             // They come and go with containers: their totals must not pile up.
             self.host.retain(names);
         }
+    }
+
+    /// Interfaces with what was counted of each, for a comparison with `net/dev`.
+    pub fn counted(&self) -> impl Iterator<Item = Counted> {
+        let own_slot = self.live.values().filter(|it| it.slot.is_some() && !it.is_gone);
+        own_slot.filter_map(|interface| {
+            let namespace = self.namespaces.get(&interface.id.netns).filter(|it| !it.is_dead)?;
+            let Interface { id, link, merges, counted, .. } = *interface;
+            let name = interface.name.clone();
+            Some(Counted { id, inum: namespace.inum, name, link, merges, traffic: counted })
+        })
     }
 
     /// Ends the accounts of containers whose series have ended.

@@ -24,7 +24,7 @@ use aya::{
     maps::{MapData, MapError, RingBuf},
 };
 use aya_log::EbpfLogger;
-use counters::{Counters, Reading};
+use counters::Counters;
 pub use error::LoadError;
 use events::CgroupEvent;
 pub use load::Options;
@@ -33,7 +33,7 @@ use slots::Slots;
 use tokio::io::unix::AsyncFd;
 
 use super::cgroupfs::Hierarchy;
-use crate::model::network::Traffic;
+use crate::model::{network::Traffic, snapshot::LedgerHealth, usage::Usage};
 
 /// The programs that `cargo xtask build-ebpf` made, for whom no toolchain is at hand.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SLICEMETER_EBPF_OBJECT"));
@@ -106,9 +106,14 @@ impl Kernel {
         cpu.chain(network).chain(sockets).collect()
     }
 
-    /// Reads the counters at this moment.
+    /// Reads the counters of cgroups at this moment.
     pub fn read(&mut self) -> Reading<'_> {
-        self.counters.read()
+        Reading { slices: self.counters.read(), sockets: self.sockets.as_ref() }
+    }
+
+    /// Whether packets are accounted by the cgroup of their socket.
+    pub fn counts_sockets(&self) -> bool {
+        self.sockets.is_some()
     }
 
     /// Repeats of reads because a CPU was writing, and reads given up, so far.
@@ -130,12 +135,6 @@ impl Kernel {
         let forgotten = self.slots.forget(id);
         self.counters.void_caches();
         forgotten
-    }
-
-    /// Packets of the sockets of a slot's cgroup since it got the slot: those of IPv4 and
-    /// IPv6, with the length of the IP packet. `None` if they are not accounted.
-    pub fn socket_traffic(&self, slot: u32) -> Option<Traffic> {
-        self.sockets.as_ref().map(|cells| cells.traffic(slot))
     }
 
     /// Clears a slot that nobody uses any more, and frees it.
@@ -194,6 +193,25 @@ impl Kernel {
     /// An fdinfo file can't be read.
     pub fn memory_bytes(&self) -> io::Result<u64> {
         self.map_infos.iter().map(|path| Ok(memlock_bytes(&fs::read_to_string(path)?))).sum()
+    }
+}
+
+/// One reading of the counters of cgroups.
+pub struct Reading<'a> {
+    slices: counters::Reading<'a>,
+    sockets: Option<&'a PacketCells>,
+}
+
+impl Reading<'_> {
+    /// Tallies over all CPUs; what only others know of the ledger's health is left out.
+    pub fn tallies(&self) -> LedgerHealth {
+        self.slices.tallies
+    }
+
+    /// Usage of a slot's cgroup since it got the slot.
+    pub fn usage(&self, slot: u32) -> Usage {
+        let sockets = self.sockets.map_or_else(Traffic::default, |cells| cells.traffic(slot));
+        Usage { sockets, ..self.slices.usage(slot) }
     }
 }
 

@@ -37,9 +37,10 @@ pub(super) struct PacketCells {
 }
 
 impl PacketCells {
-    /// Sums over all CPUs. Each is whole; between two of them a packet may have passed.
+    /// Sums over all CPUs. Each is whole; between two of them a packet may have passed. Bytes
+    /// are read first (see [`PacketCounters`]).
     pub(super) fn traffic(&self, slot: u32) -> Traffic {
-        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let load = |word: &AtomicU64| word.load(Ordering::Acquire);
         let mut traffic = Traffic::default();
         for cell in self.of_slot(slot) {
             traffic.rx_bytes += load(&cell.rx_bytes);
@@ -157,7 +158,10 @@ impl Network {
     }
 
     /// What went wrong, over all CPUs.
-    pub fn health(&self) -> NetworkHealth {
+    ///
+    /// # Errors
+    /// A file that tells a part of it can't be read.
+    pub fn health(&self) -> io::Result<NetworkHealth> {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let mut health = NetworkHealth::default();
         for cpu in self.cpus.records() {
@@ -166,17 +170,10 @@ impl Network {
             health.interfaces_exhausted += load(&cpu.interfaces_exhausted);
             health.cache_misses += load(&cpu.cache_misses);
         }
-        health
-    }
-
-    /// Packets that the kernel did not show to a program because it was running already on
-    /// that CPU (`recursion_misses`; always 0 before 5.12). It should never happen.
-    ///
-    /// # Errors
-    /// An fdinfo file can't be read.
-    pub fn missed(&self) -> io::Result<u64> {
-        let infos = self.program_infos.iter();
-        infos.map(|path| Ok(number(&fs::read_to_string(path)?, "recursion_misses"))).sum()
+        for path in &self.program_infos {
+            health.packets_missed += number(&fs::read_to_string(path)?, "recursion_misses");
+        }
+        Ok(health)
     }
 
     /// How often the programs ran, that of sent packets first. The kernel counts it only
@@ -192,14 +189,7 @@ impl Network {
 
     /// What all the slots have together.
     pub fn total(&self) -> Traffic {
-        let mut total = Traffic::default();
-        for traffic in (0..self.cells.slots).map(|slot| self.cells.traffic(slot)) {
-            total.rx_bytes += traffic.rx_bytes;
-            total.rx_packets += traffic.rx_packets;
-            total.tx_bytes += traffic.tx_bytes;
-            total.tx_packets += traffic.tx_packets;
-        }
-        total
+        (0..self.cells.slots).map(|slot| self.cells.traffic(slot)).sum()
     }
 }
 
