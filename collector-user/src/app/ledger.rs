@@ -4,6 +4,8 @@
 //! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
 //! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
 
+mod network;
+
 use std::{collections::HashSet, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -13,6 +15,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use self::network::News;
+pub(super) use self::network::Networks;
 use crate::{
     errors::chain,
     exposition::SnapshotRequest,
@@ -61,6 +65,10 @@ pub(super) struct Ledger {
     /// Whether it was said that slots are short.
     short_of_slots: bool,
     memory_bytes: u64,
+    /// Who is in which network, and what crossed it; `None` if nobody wants to know.
+    networks: Option<Networks>,
+    /// What the running kernel can't tell or do, for people.
+    degraded: Arc<[String]>,
 }
 
 impl Ledger {
@@ -70,6 +78,7 @@ impl Ledger {
         mut kernel: Kernel,
         hierarchy: Hierarchy,
         rules: Rules,
+        mut networks: Option<Networks>,
     ) -> Result<Self, LoadError> {
         let found = walk(&hierarchy);
         let mut accounts = Accounts::new(rules);
@@ -82,6 +91,10 @@ impl Ledger {
         };
         let found_without_slot = adopt(&mut kernel, &mut accounts, found);
         kernel.start()?;
+        if let Some(networks) = &mut networks {
+            networks.ask_now(accounts.living(), now());
+        }
+        let degraded = kernel.degraded.as_slice().into();
         let memory_bytes = kernel.memory_bytes().unwrap_or_default();
         Ok(Self {
             kernel,
@@ -97,12 +110,19 @@ impl Ledger {
             deaf: false,
             short_of_slots: false,
             memory_bytes,
+            networks,
+            degraded,
         })
     }
 
     /// The programs that are attached.
     pub(super) fn programs(&self) -> Vec<&'static str> {
         self.kernel.programs()
+    }
+
+    /// What the running kernel can't tell or do, for people.
+    pub(super) fn degraded(&self) -> &[String] {
+        &self.degraded
     }
 
     /// Kernel memory of all maps in bytes.
@@ -133,6 +153,7 @@ impl Ledger {
                 },
                 _ = tick.tick() => self.tidy(),
                 found = walked(&mut self.walking) => self.reconcile(found),
+                news = network_news(&mut self.networks) => self.hear_of_networks(news),
                 Some(request) = requests.recv() => self.answer(request, &mut requests),
             }
         }
@@ -142,12 +163,24 @@ impl Ledger {
     fn answer(&mut self, first: SnapshotRequest, requests: &mut mpsc::Receiver<SnapshotRequest>) {
         self.follow_events();
         let health = self.read();
-        let snapshot = Arc::new(self.accounts.snapshot(now(), health));
+        let mut snapshot = self.accounts.snapshot(now(), health);
+        snapshot.degraded = Arc::clone(&self.degraded);
+        if let Some(networks) = &self.networks {
+            networks.complete(&mut snapshot, &self.kernel);
+        }
+        snapshot.network.counts_sockets = self.kernel.counts_sockets();
+        let snapshot = Arc::new(snapshot);
         let mut next = Some(first);
         while let Some(request) = next {
             // Whoever asked may have gone away: nothing is lost by it.
             let _gone = request.send(Arc::clone(&snapshot));
             next = requests.try_recv().ok();
+        }
+    }
+
+    fn hear_of_networks(&mut self, news: News) {
+        if let Some(networks) = &mut self.networks {
+            networks.hear(news, self.accounts.living(), &self.kernel, now());
         }
     }
 
@@ -164,11 +197,25 @@ impl Ledger {
 
     fn follow_events(&mut self) {
         self.kernel.pass_on_log();
+        self.follow_cgroups();
+        if let Some(networks) = &mut self.networks
+            && let Some(interfaces) = &mut self.kernel.network
+        {
+            networks.follow_events(interfaces, now());
+        }
+    }
+
+    fn follow_cgroups(&mut self) {
         for _ in 0..EVENTS_PER_TURN {
             let Some(event) = self.kernel.next_event() else { return };
             match event {
                 CgroupEvent::Created { id, path, slot } => {
                     self.accounts.created(id, &path, slot, now().wall_ms);
+                    if let Some(networks) = &mut self.networks
+                        && deepest_container(&path).is_some()
+                    {
+                        networks.ask_soon();
+                    }
                 }
                 CgroupEvent::Removed { id } => {
                     if self.walking.is_some() {
@@ -182,8 +229,13 @@ impl Ledger {
 
     /// Reads all counters into the accounts.
     fn read(&mut self) -> LedgerHealth {
+        if let Some(networks) = &mut self.networks
+            && let Some(interfaces) = &self.kernel.network
+        {
+            networks.read(interfaces, now());
+        }
         let reading = self.kernel.read();
-        let tallies = reading.tallies;
+        let tallies = reading.tallies();
         self.accounts.record(|slot| reading.usage(slot));
         let (read_retries, read_failures) = self.kernel.races();
         LedgerHealth {
@@ -212,7 +264,11 @@ impl Ledger {
         }
         self.settle();
         self.promote();
-        self.accounts.expire(now());
+        let ended = self.accounts.expire(now());
+        if let Some(networks) = &mut self.networks {
+            networks.expire(&ended);
+            networks.tidy(self.accounts.living(), &mut self.kernel, now());
+        }
         if self.walking.is_none() && Instant::now() >= self.walk_at {
             self.walk_at = Instant::now() + WALK_INTERVAL;
             self.lived_before = self.accounts.cgroups().live();
@@ -346,6 +402,14 @@ fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, mut found: Walk) -> u64 {
 /// Waits for the word to stop, or for whoever could say it to be gone.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _either_way = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Waits for news of networks, if anybody wants to know.
+async fn network_news(networks: &mut Option<Networks>) -> News {
+    match networks {
+        Some(networks) => networks.news().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the walk under way, if there is one.

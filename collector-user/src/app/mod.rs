@@ -18,12 +18,12 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use self::ledger::Ledger;
+use self::ledger::{Ledger, Networks};
 use crate::{
-    args::{self, CgroupScope, Config},
+    args::{self, CgroupScope, CollectorChoice, Config},
     exit,
     exposition::{self, Drained, Questions, ReadingsRequest, SnapshotRequest, WebConfig},
-    model::{accounts::Rules, collectors::Collector, container::DockerUpdate},
+    model::{accounts::Rules, collectors::{Collector, Collectors}, container::DockerUpdate},
     source::{
         cgroupfs::{self, Hierarchy, HierarchyError},
         docker::{self, DockerConfig},
@@ -37,6 +37,9 @@ const REQUEST_QUEUE: usize = 64;
 /// Docker's updates that wait for the ledger. When it is full the Docker source waits,
 /// and Docker's own event stream holds what comes meanwhile.
 const DOCKER_QUEUE: usize = 256;
+
+/// Those who tell of containers' networks.
+const NETWORKS: Collectors = Collectors::NONE.with(Collector::Network).with(Collector::Process);
 
 /// Why the daemon does not start, or stopped without having been told to.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +211,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn open_ledger(config: &Config) -> Result<(Ledger, Hierarchy), Error> {
+    let CollectorChoice { enabled: collectors, network, .. } = config.collectors;
     let paths = cgroupfs::Paths { procfs: &config.paths.procfs, cgroupfs: &config.paths.cgroupfs };
     let hierarchy = cgroupfs::detect(paths, config.cgroups.hierarchy)?;
     let options = kernel::Options {
@@ -215,28 +219,32 @@ fn open_ledger(config: &Config) -> Result<(Ledger, Hierarchy), Error> {
         slots: config.slots,
         btf: config.paths.sysfs.join("kernel/btf/vmlinux"),
         log_level: config.log.level.into(),
-        accounts_slices: config.collectors.enabled.contains(Collector::Cpu),
-        network: false,
-        sockets: false,
-        net_slots: collector_ebpf::packets::DEFAULT_NET_SLOTS,
+        accounts_slices: collectors.contains(Collector::Cpu),
+        network: collectors.contains(Collector::Network),
+        sockets: network.sockets,
+        net_slots: config.net_slots,
     };
     let kernel = Kernel::load(kernel::OBJECT, &options)?;
-    for lack in &kernel.degraded {
-        tracing::warn!("degraded on this kernel: {lack}");
-    }
     let rules = Rules {
         retain_exited_ms: u64::try_from(config.retention.exited.as_millis()).unwrap_or(u64::MAX),
         all_cgroups: config.cgroups.scope == CgroupScope::All,
         slots: config.slots,
     };
-    let ledger = Ledger::start(kernel, hierarchy.clone(), rules)?;
+    let wants_networks = NETWORKS.meets(collectors);
+    let networks = wants_networks.then(|| {
+        Networks::new(files::networks(config, &hierarchy), network.choice, config.net_slots)
+    });
+    let ledger = Ledger::start(kernel, hierarchy.clone(), rules, networks)?;
+    for lack in ledger.degraded() {
+        tracing::warn!("degraded on this kernel: {lack}");
+    }
     memory::release_freed();
     tracing::info!(
         programs = ledger.programs().join(" "),
         slots = config.slots,
         kernel_memory_bytes = ledger.memory_bytes(),
         %hierarchy,
-        collectors = %config.collectors.enabled,
+        %collectors,
         "attached"
     );
     Ok((ledger, hierarchy))

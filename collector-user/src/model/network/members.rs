@@ -57,6 +57,8 @@ pub struct Question {
     pub target: Target,
     /// Which of its lives.
     pub life: u64,
+    /// The process that answered last.
+    pub hint: Option<u32>,
 }
 
 /// The container under which a network is told.
@@ -130,7 +132,15 @@ impl Members {
     /// Those who are to be asked now.
     pub fn due(&self, now_ms: u64) -> Vec<Question> {
         let due = self.0.values().filter(|it| it.due_ms() <= now_ms);
-        due.map(|it| Question { target: it.living.target.clone(), life: it.living.life }).collect()
+        let question = |it: &Member| Question {
+            target: it.living.target.clone(),
+            life: it.living.life,
+            hint: match it.answer {
+                Answer::In(seat) => Some(seat.pid),
+                Answer::Host | Answer::Empty | Answer::Unknown => None,
+            },
+        };
+        due.map(question).collect()
     }
 
     /// When the next is to be asked, monotonic, in ms.
@@ -217,7 +227,7 @@ mod tests {
     fn answer(members: &mut Members, path: &str, answer: Answer, now_ms: u64) {
         let target = members.target(path).expect("it lives").clone();
         let life = members.0[path].living.life;
-        members.answered(&Question { target, life }, answer, now_ms);
+        members.answered(&Question { target, life, hint: None }, answer, now_ms);
     }
 
     fn asked(members: &Members, now_ms: u64) -> Vec<String> {
