@@ -5,13 +5,16 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
-use super::{CgroupScope, LogFormat, LogLevel};
+use super::{CgroupScope, LogFormat, LogLevel, NetworkChoice};
 use crate::{
-    model::collectors::{Collector, Collectors},
+    model::{
+        collectors::{Collector, Collectors},
+        network,
+    },
     source::{cgroupfs::Choice, docker::DEFAULT_ENDPOINT},
 };
 
-/// Tell Prometheus what containers use: every CPU slice, memory, limits, pressure, processes
+/// Tell Prometheus what containers use: every CPU slice, packets, memory, limits, pressure, processes
 #[derive(Debug, Parser)]
 #[command(name = "slicemeter", version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -79,6 +82,11 @@ pub(super) struct Flags {
     #[arg(long = "slots", value_name = "N", help_heading = "Accounting")]
     #[arg(default_value = super::DEFAULT_SLOTS_TEXT, global = true)]
     pub(super) slots: String,
+
+    /// Network interfaces that can be told apart at once; the rest share the overflow series
+    #[arg(long = "network.slots", value_name = "N", help_heading = "Accounting")]
+    #[arg(default_value = super::DEFAULT_NET_SLOTS_TEXT, global = true)]
+    pub(super) network_slots: String,
 
     /// How long the series of a stopped container stay
     #[arg(long = "retain-exited", value_name = "DURATION", help_heading = "Accounting")]
@@ -157,6 +165,30 @@ pub(super) struct CollectorFlags {
     #[arg(overrides_with_all = ["machine", "no_machine"])]
     pub(super) no_machine: bool,
 
+    /// Packets of containers and the host, from the interfaces they cross (--no-collector.network switches it off)
+    #[arg(long = "collector.network", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with_all = ["network", "no_network"])]
+    pub(super) network: bool,
+
+    #[arg(long = "no-collector.network", hide = true, global = true)]
+    #[arg(overrides_with_all = ["network", "no_network"])]
+    pub(super) no_network: bool,
+
+    /// Also packets of each container's sockets: those in the host's network get their own numbers
+    #[arg(long = "collector.network.sockets", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "network_sockets")]
+    pub(super) network_sockets: bool,
+
+    /// Also each network's loop (lo), whose packets stay inside
+    #[arg(long = "collector.network.loopback", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "network_loopback")]
+    pub(super) network_loopback: bool,
+
+    /// Also the host's bridges, veths and tunnels, which pass on what others count
+    #[arg(long = "collector.network.host-virtual", help_heading = "Collectors", global = true)]
+    #[arg(overrides_with = "network_host_virtual")]
+    pub(super) network_host_virtual: bool,
+
     /// Processes of containers, from /proc (--no-collector.process switches it off)
     #[arg(long = "collector.process", help_heading = "Collectors", global = true)]
     #[arg(overrides_with_all = ["process", "no_process"])]
@@ -181,10 +213,31 @@ impl CollectorFlags {
             (Collector::Cpu, self.cpu, self.no_cpu),
             (Collector::Docker, self.docker, self.no_docker),
             (Collector::Machine, self.machine, self.no_machine),
+            (Collector::Network, self.network, self.no_network),
             (Collector::Process, self.process, self.no_process),
         ];
         let is_on = |(_, on, off): &(Collector, bool, bool)| *on || (is_default && !off);
         switches.into_iter().filter(is_on).map(|(collector, ..)| collector).collect()
+    }
+
+    /// What is wanted of networks.
+    pub(super) fn network(&self) -> NetworkChoice {
+        NetworkChoice {
+            sockets: self.network_sockets,
+            choice: network::Choice {
+                loopback: self.network_loopback,
+                host_virtual: self.network_host_virtual,
+            },
+        }
+    }
+
+    /// Switches that mean nothing without the collector network, and whether they were given.
+    pub(super) fn of_network(&self) -> [(&'static str, bool); 3] {
+        [
+            ("collector.network.sockets", self.network_sockets),
+            ("collector.network.loopback", self.network_loopback),
+            ("collector.network.host-virtual", self.network_host_virtual),
+        ]
     }
 }
 

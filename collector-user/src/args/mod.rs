@@ -23,7 +23,7 @@ use self::{
 use crate::{
     exit,
     exposition::TelemetryPath,
-    model::collectors::Collectors,
+    model::{collectors::Collectors, network},
     source::{cgroupfs::Choice, docker::DockerConfig},
 };
 
@@ -35,6 +35,9 @@ pub const DEFAULT_LABELS: &str = "com.docker.compose.project,com.docker.compose.
 
 /// [`collector_ebpf::DEFAULT_SLOTS`] as clap wants it; a test keeps them equal.
 const DEFAULT_SLOTS_TEXT: &str = "1024";
+
+/// [`collector_ebpf::packets::DEFAULT_NET_SLOTS`] as clap wants it; a test keeps them equal.
+const DEFAULT_NET_SLOTS_TEXT: &str = "2048";
 
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub struct Config {
     pub cgroups: Cgroups,
     /// Cgroups that can own a slot at once: `1..=`[`collector_ebpf::MAX_SLOTS`].
     pub slots: u32,
+    /// Network interfaces that can own a slot at once:
+    /// `1..=`[`collector_ebpf::packets::MAX_NET_SLOTS`].
+    pub net_slots: u32,
     /// What stays of the dead.
     pub retention: Retention,
     /// Roots of the kernel's file systems.
@@ -82,8 +88,19 @@ pub struct Web {
 pub struct CollectorChoice {
     /// Those that are on.
     pub enabled: Collectors,
+    /// What is wanted of networks; nothing but the default if that collector is off.
+    pub network: NetworkChoice,
     /// Processes shown of one container.
     pub max_pids: u32,
+}
+
+/// Settings of the collector `network`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkChoice {
+    /// Whether packets are counted by the cgroup of their socket, too.
+    pub sockets: bool,
+    /// Which interfaces are told beyond the usual.
+    pub choice: network::Choice,
 }
 
 /// Settings of the cgroup source.

@@ -41,9 +41,14 @@ fn defaults_are_those_of_the_documentation() {
                 .parse()
                 .unwrap(),
         },
-        collectors: CollectorChoice { enabled: Collectors::ALL, max_pids: 256 },
+        collectors: CollectorChoice {
+            enabled: Collectors::ALL,
+            network: NetworkChoice::default(),
+            max_pids: 256,
+        },
         cgroups: Cgroups { scope: CgroupScope::Containers, hierarchy: Choice::Auto },
         slots: collector_ebpf::DEFAULT_SLOTS,
+        net_slots: collector_ebpf::packets::DEFAULT_NET_SLOTS,
         retention: Retention { exited: Duration::from_mins(2) },
         paths: Paths {
             procfs: "/proc".into(),
@@ -63,8 +68,9 @@ fn every_flag_reaches_its_field() {
         "--web.listen-address [::1]:9 --web.telemetry-path /m --web.max-requests 2 \
          --docker.host tcp://h:1 --docker.timeout 250ms --docker.labels a,b.* \
          --collector.disable-defaults --collector.docker --collector.process \
-         --collector.process.max-pids 3 --cgroups all \
-         --cgroup.hierarchy cpuacct --slots 8 --retain-exited 1h --path.procfs {root} \
+         --collector.process.max-pids 3 --collector.network --collector.network.sockets \
+         --collector.network.loopback --collector.network.host-virtual --cgroups all \
+         --cgroup.hierarchy cpuacct --slots 8 --network.slots 9 --retain-exited 1h --path.procfs {root} \
          --path.sysfs {root} --path.cgroupfs {root} --log.level trace --log.format json"
     ));
     let root = PathBuf::from(root);
@@ -80,11 +86,18 @@ fn every_flag_reaches_its_field() {
             labels: "b.*,a".parse().unwrap(),
         },
         collectors: CollectorChoice {
-            enabled: Collectors::NONE.with(Collector::Docker).with(Collector::Process),
+            enabled: [Collector::Docker, Collector::Network, Collector::Process]
+                .into_iter()
+                .collect(),
+            network: NetworkChoice {
+                sockets: true,
+                choice: network::Choice { loopback: true, host_virtual: true },
+            },
             max_pids: 3,
         },
         cgroups: Cgroups { scope: CgroupScope::All, hierarchy: Choice::Cpuacct },
         slots: 8,
+        net_slots: 9,
         retention: Retention { exited: Duration::from_hours(1) },
         paths: Paths { procfs: root.clone(), sysfs: root.clone(), cgroupfs: root },
         log: Log { level: LogLevel::Trace, format: LogFormat::Json },
@@ -95,18 +108,21 @@ fn every_flag_reaches_its_field() {
 #[test]
 fn collectors_are_switched_by_name_and_the_last_word_counts() {
     for (words, on) in [
-        ("", "cgroup, cpu, docker, machine, process"),
-        ("--no-collector.process", "cgroup, cpu, docker, machine"),
-        ("--collector.process --no-collector.process", "cgroup, cpu, docker, machine"),
-        ("--no-collector.process --collector.process", "cgroup, cpu, docker, machine, process"),
+        ("", "cgroup, cpu, docker, machine, network, process"),
+        ("--no-collector.process", "cgroup, cpu, docker, machine, network"),
+        ("--collector.process --no-collector.process", "cgroup, cpu, docker, machine, network"),
+        (
+            "--no-collector.process --collector.process",
+            "cgroup, cpu, docker, machine, network, process",
+        ),
         ("--collector.disable-defaults", "none"),
         ("--collector.cpu --collector.disable-defaults", "cpu"),
         ("--collector.disable-defaults --collector.disable-defaults", "none"),
         ("--collector.cpu --collector.disable-defaults --collector.cpu", "cpu"),
-        ("--no-collector.cpu --no-collector.cpu", "cgroup, docker, machine, process"),
+        ("--no-collector.cpu --no-collector.cpu", "cgroup, docker, machine, network, process"),
         (
             "--collector.cpu --no-collector.cpu --no-collector.cpu --collector.cpu check",
-            "cgroup, cpu, docker, machine, process",
+            "cgroup, cpu, docker, machine, network, process",
         ),
         ("--collector.disable-defaults --no-collector.cpu --collector.cgroup", "cgroup"),
     ] {
@@ -123,7 +139,41 @@ fn collectors_are_switched_by_name_and_the_last_word_counts() {
             assert_eq!(config(&words).collectors.enabled.contains(collector), is_on, "{words}");
         }
     }
-    assert!(refusal("--collector.network").contains("unexpected argument"));
+    assert!(refusal("--collector.disk").contains("unexpected argument"));
+}
+
+#[test]
+fn switches_of_networks_stand_each_for_itself() {
+    let choice = |words: &str| {
+        let NetworkChoice { sockets, choice } = config(words).collectors.network;
+        [sockets, choice.loopback, choice.host_virtual]
+    };
+    for (words, expected) in [
+        ("--collector.network.sockets", [true, false, false]),
+        ("--collector.network.loopback --collector.network.loopback", [false, true, false]),
+        ("check --collector.network.host-virtual", [false, false, true]),
+        (
+            "--collector.network.sockets --no-collector.network --collector.network",
+            [true, false, false],
+        ),
+    ] {
+        assert_eq!(choice(words), expected, "{words}");
+    }
+}
+
+#[test]
+fn switches_of_networks_need_their_collector() {
+    for flag in
+        ["sockets", "loopback", "host-virtual"].map(|it| format!("--collector.network.{it}"))
+    {
+        for off in ["--no-collector.network", "--collector.disable-defaults --collector.cpu"] {
+            let text = refusal(&format!("{off} {flag}"));
+            let line =
+                format!("error: {flag}: it needs the collector network, which is switched off");
+            assert!(text.starts_with(&line), "{text}");
+            assert_eq!(text.matches("error: ").count(), 1, "{text}");
+        }
+    }
 }
 
 #[test]
@@ -139,6 +189,9 @@ fn flags_work_on_both_sides_of_the_command() {
 fn limits_are_inclusive() {
     assert_eq!(config("--slots 1").slots, 1);
     assert_eq!(config("--slots 65536").slots, collector_ebpf::MAX_SLOTS);
+    assert_eq!(config("--network.slots 1").net_slots, 1);
+    let most = collector_ebpf::packets::MAX_NET_SLOTS;
+    assert_eq!(config("--network.slots 65536").net_slots, most);
     assert_eq!(config("--web.max-requests 1024").web.max_requests.get(), 1_024);
     assert_eq!(config("--retain-exited 1s").retention.exited, Duration::from_secs(1));
     assert_eq!(config("--docker.timeout 1m").docker.timeout, Duration::from_mins(1));
@@ -165,6 +218,8 @@ fn wrong_values_name_the_flag_and_the_reason() {
         ("--collector.process.max-pids 0", "from 1 to 65536"),
         ("--slots 0", "from 1 to 65536"),
         ("--slots 65537", "from 1 to 65536"),
+        ("--network.slots 0", "from 1 to 65536"),
+        ("--network.slots 65537", "from 1 to 65536"),
         ("-1", "unexpected argument"),
         ("--slots=-1", "from 1 to 65536"),
         ("--slots many", "from 1 to 65536"),

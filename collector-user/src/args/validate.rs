@@ -8,9 +8,16 @@ use std::{
 };
 
 use clap::parser::ValueSource;
+use collector_ebpf::packets::MAX_NET_SLOTS;
 
-use super::{Cgroups, CollectorChoice, Config, Log, Paths, Retention, Web, flags::Flags};
-use crate::source::docker::{DEFAULT_ENDPOINT, DockerConfig, Endpoint};
+use super::{
+    Cgroups, CollectorChoice, Config, Log, NetworkChoice, Paths, Retention, Web,
+    flags::{CollectorFlags, Flags},
+};
+use crate::{
+    model::collectors::Collector,
+    source::docker::{DEFAULT_ENDPOINT, DockerConfig, Endpoint},
+};
 
 /// Bounds of the scrapes rendered at once: each holds a snapshot and a piece of the
 /// answer, and a host has few Prometheus servers.
@@ -34,17 +41,20 @@ const MAX_PIDS: RangeInclusive<u32> = 1..=65_536;
 pub struct Problem {
     flag: &'static str,
     from_environment: bool,
-    value: String,
+    /// What it was given; `None` for a switch.
+    value: Option<String>,
     reason: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { flag, from_environment, value, reason } = self;
-        if *from_environment {
-            write!(f, "DOCKER_HOST={value:?} (for --{flag}): {reason}")
-        } else {
-            write!(f, "--{flag}={value:?}: {reason}")
+        match value {
+            Some(value) if *from_environment => {
+                write!(f, "DOCKER_HOST={value:?} (for --{flag}): {reason}")
+            }
+            Some(value) => write!(f, "--{flag}={value:?}: {reason}"),
+            None => write!(f, "--{flag}: {reason}"),
         }
     }
 }
@@ -65,10 +75,28 @@ impl Validator {
         let problem = |error: E| Problem {
             flag,
             from_environment: false,
-            value: value.to_owned(),
+            value: Some(value.to_owned()),
             reason: error.to_string(),
         };
         parse(value).map_err(|error| self.problems.push(problem(error))).ok()
+    }
+
+    /// What is wanted of networks: nothing unless they are wanted at all.
+    fn network(&mut self, flags: &CollectorFlags) -> NetworkChoice {
+        if !flags.enabled().contains(Collector::Network) {
+            let given = flags.of_network().into_iter().filter(|(_, is_given)| *is_given);
+            self.problems.extend(given.map(|(flag, _)| {
+                Problem {
+                    flag,
+                    from_environment: false,
+                    value: None,
+                    reason: "it needs the collector network, which is switched off: add \
+                         --collector.network, or leave this out"
+                        .to_owned(),
+                }
+            }));
+        }
+        flags.network()
     }
 }
 
@@ -102,6 +130,7 @@ fn check_all(
         cgroups,
         cgroup_hierarchy,
         slots,
+        network_slots,
         retain_exited,
         path_procfs,
         path_sysfs,
@@ -118,10 +147,13 @@ fn check_all(
     let timeout =
         validator.check("docker.timeout", &docker_timeout, |text| duration(text, &DOCKER_TIMEOUT));
     let labels = validator.check("docker.labels", &docker_labels, str::parse);
+    let network = validator.network(&collectors);
     let max_pids = validator
         .check("collector.process.max-pids", &collectors.max_pids, |text| integer(text, &MAX_PIDS));
     let slots =
         validator.check("slots", &slots, |text| integer(text, &(1..=collector_ebpf::MAX_SLOTS)));
+    let net_slots = validator
+        .check("network.slots", &network_slots, |text| integer(text, &(1..=MAX_NET_SLOTS)));
     let exited =
         validator.check("retain-exited", &retain_exited, |text| duration(text, &RETAIN_EXITED));
     // A default that isn't there is the host's lack, not a wrong flag: preflight
@@ -136,9 +168,10 @@ fn check_all(
     Some(Config {
         web: Web { listen: listen?, telemetry_path: telemetry_path?, max_requests: max_requests? },
         docker: DockerConfig { host: host?, timeout: timeout?, labels: labels? },
-        collectors: CollectorChoice { enabled: collectors.enabled(), max_pids: max_pids? },
+        collectors: CollectorChoice { enabled: collectors.enabled(), network, max_pids: max_pids? },
         cgroups: Cgroups { scope: cgroups, hierarchy: cgroup_hierarchy },
         slots: slots?,
+        net_slots: net_slots?,
         retention: Retention { exited: exited? },
         paths: Paths { procfs: procfs?, sysfs: sysfs?, cgroupfs: cgroupfs? },
         log: Log { level: log_level, format: log_format },

@@ -9,14 +9,18 @@
 mod collectors;
 mod cpu;
 mod docker;
+mod interfaces;
 mod itself;
 mod labels;
 mod machine;
+mod network;
 mod openmetrics;
 mod origin;
+mod packets;
 mod process;
 mod rendering;
 mod resources;
+mod sockets;
 
 use std::sync::Arc;
 
@@ -25,6 +29,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 pub use self::rendering::Rendering;
 use self::{
+    interfaces::{InterfaceRow, interfaces},
     labels::{Subject, pair, subjects},
     origin::Origin,
 };
@@ -97,6 +102,8 @@ enum Samples {
     Resources(fn(&Resources) -> Option<f64>),
     /// One for each process of a container that has a value, of that `type`.
     Processes(&'static str, fn(&Process) -> Option<u64>),
+    /// One for each interface that has a value.
+    Interfaces(fn(&InterfaceRow) -> Option<u64>),
 }
 
 /// Every family there is, by name.
@@ -107,9 +114,12 @@ pub fn all() -> Vec<&'static Family> {
         docker::FAMILIES,
         itself::FAMILIES,
         machine::FAMILIES,
+        network::FAMILIES,
         origin::FAMILIES,
+        packets::FAMILIES,
         process::FAMILIES,
         resources::FAMILIES,
+        sockets::FAMILIES,
     ];
     let mut families: Vec<_> = tables.into_iter().flatten().collect();
     families.sort_by_key(|family| family.name);
@@ -140,6 +150,8 @@ pub struct Scrape {
     /// Host, containers and cgroups with their labels and what files tell of them, by
     /// path: looked up once, because dozens of families need them.
     subjects: Vec<Subject>,
+    /// Their interfaces; none unless they are wanted.
+    interfaces: Vec<InterfaceRow>,
     origin: Origin,
 }
 
@@ -147,12 +159,17 @@ impl Scrape {
     /// Takes the parts, all of the same moment.
     pub fn new(mut parts: Parts) -> Self {
         let subjects = subjects(&parts.snapshot, &mut parts.readings.resources);
-        let origin = if parts.collectors.contains(Collector::Process) {
+        let interfaces = if parts.collectors.contains(Collector::Network) {
+            interfaces(&parts.snapshot, &parts.readings, &subjects)
+        } else {
+            Vec::new()
+        };
+        let origin = if parts.collectors.meets(origin::EITHER) {
             Origin::new(&parts.snapshot, &mut parts.readings)
         } else {
             Origin::default()
         };
-        Self { parts, subjects, origin }
+        Self { parts, subjects, interfaces, origin }
     }
 
     fn shows(&self, family: &Family) -> bool {

@@ -58,7 +58,7 @@ mod tests {
         let page = page("/my/metrics", "1.2.3", Collectors::ALL);
         assert!(page.contains(r#"href="/my/metrics""#));
         assert!(page.contains("Version 1.2.3."));
-        assert!(page.contains("are on: cgroup, cpu, docker, machine, process."));
+        assert!(page.contains("are on: cgroup, cpu, docker, machine, network, process."));
         assert!(page.contains(r#"href="/my/metrics?collect[]=cgroup&amp;collect[]=cpu""#));
         assert!(page.contains(r#"href="/my/metrics?exclude[]=process""#));
         for placeholder in ["{version}", "{path}", "{collectors}", "{choice}"] {

@@ -85,7 +85,7 @@ mod tests {
             // As Prometheus encodes `params: {'collect[]': [cpu, process]}`.
             ("collect%5B%5D=cpu&collect%5B%5D=process", set(&["cpu", "process"])),
             ("collect%5b%5d=c%70u&other=1&collect[]=cpu", set(&["cpu"])),
-            ("exclude[]=process&exclude[]=docker", set(&["cgroup", "cpu", "machine"])),
+            ("exclude[]=process&exclude[]=docker", set(&["cgroup", "cpu", "machine", "network"])),
         ] {
             assert_eq!(selected(query, on), Ok(expected), "{query}");
         }

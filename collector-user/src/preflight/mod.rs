@@ -12,6 +12,7 @@ mod docker;
 mod kernel;
 mod processes;
 mod rights;
+mod sockets;
 
 use std::{
     fmt,
@@ -187,11 +188,17 @@ pub fn examine(config: &Config) -> Report {
     findings.extend(rights::judge(&rights, kernel::parse_release(&release)));
     let hierarchy = cgroups::detect(config);
     findings.push(cgroups::judge(&hierarchy));
+    let kind = hierarchy.as_ref().ok().map(|it| it.kind);
     findings.extend(processes::judge(
         config.collectors.enabled,
-        hierarchy.as_ref().ok().map(|it| it.kind),
+        kind,
         &namespaces::is_in_first_pid_namespace(&paths.procfs),
         rights.has(Capability::SysPtrace),
+    ));
+    findings.extend(sockets::judge(
+        config.collectors.network.sockets,
+        kind,
+        rights.has(Capability::NetAdmin),
     ));
     Report { findings }
 }

@@ -21,13 +21,14 @@ pub(super) fn judge(
     is_in_first: &io::Result<bool>,
     may_trace: Option<bool>,
 ) -> Vec<Finding> {
-    let reads_processes = collectors.contains(Collector::Process);
+    let asks_processes =
+        collectors.contains(Collector::Process) || collectors.contains(Collector::Network);
     let is_v1 = matches!(kind, Some(Kind::Cpuacct { .. }));
     let mut findings = Vec::new();
-    if reads_processes || (is_v1 && collectors.contains(Collector::Cgroup)) {
+    if asks_processes || (is_v1 && collectors.contains(Collector::Cgroup)) {
         findings.push(namespace(is_in_first, is_v1));
     }
-    if reads_processes {
+    if asks_processes {
         // If it can't be told, that is said of the capabilities as a whole.
         findings.extend(may_trace.map(networks));
     }
@@ -67,9 +68,10 @@ fn networks(may_trace: bool) -> Finding {
         Severity::Warning,
         subject,
         "CAP_SYS_PTRACE not effective: the kernel does not tell which network other users' \
-         processes are in, so containers' node_container_net_* will be missing",
+         processes are in, so containers' container_network_* and node_container_net_* will be \
+         missing",
         "run as root, or add CAP_SYS_PTRACE to the capabilities (setcap, AmbientCapabilities=, \
-         --cap-add); or do without: --no-collector.process",
+         --cap-add); or do without: --no-collector.network --no-collector.process",
     )
 }
 
@@ -111,7 +113,10 @@ mod tests {
         let cgroup = Collectors::NONE.with(Collector::Cgroup);
         assert_eq!(judged(cgroup, V2, false, Some(false)), nothing);
         assert_eq!(judged(cgroup, V1, false, Some(false)), [vec!["pid namespace"], vec![]]);
-        let others = Collectors::ALL.without(Collector::Process).without(Collector::Cgroup);
+        let network = Collectors::NONE.with(Collector::Network);
+        let both = ["pid namespace", "networks"];
+        assert_eq!(judged(network, V2, false, Some(false)), [both.to_vec(), vec![]]);
+        let others = [Collector::Cpu, Collector::Docker, Collector::Machine].into_iter().collect();
         assert_eq!(judged(others, V1, false, Some(false)), nothing);
     }
 

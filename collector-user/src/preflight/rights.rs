@@ -17,6 +17,7 @@ const NO_MEMLOCK_SINCE: Release = (5, 11);
 /// Capabilities that matter here (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Capability {
+    NetAdmin = 12,
     SysPtrace = 19,
     SysAdmin = 21,
     SysResource = 24,
@@ -25,11 +26,18 @@ pub(super) enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 5] =
-        [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::SysPtrace, Self::SysResource];
+    const ALL: [Self; 6] = [
+        Self::Bpf,
+        Self::Perfmon,
+        Self::NetAdmin,
+        Self::SysAdmin,
+        Self::SysPtrace,
+        Self::SysResource,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",

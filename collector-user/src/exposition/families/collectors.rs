@@ -10,7 +10,7 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "slicemeter_collector_success",
         kind: MetricType::GAUGE,
         help: "Whether the collector told in this scrape all that it should (1) or not (0). When \
-               0: for cgroup, machine and process see slicemeter_collector_missing_total; docker's \
+               0: for cgroup, machine, network and process see slicemeter_collector_missing_total; docker's \
                API did not answer last. cpu is 1 in every answer, as a scrape that the ledger does \
                not answer is refused.",
         labels: &["collector"],
@@ -29,7 +29,7 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "slicemeter_collector_duration_seconds",
         kind: MetricType::GAUGE,
         help: "How long the collector took in this scrape, in seconds: cpu until the accounts \
-               were there; cgroup, machine and process in reading files, added up over those \
+               were there; cgroup, machine, network and process in reading files, added up over those \
                read side by side; docker for its last list of all containers, absent before the \
                first.",
         labels: &["collector"],

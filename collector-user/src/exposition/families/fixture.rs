@@ -6,7 +6,10 @@ use super::*;
 use crate::model::{
     container::{ContainerId, ContainerMeta, DockerLosses},
     losses::{Losses, Reason},
-    networks::{Network, Traffic},
+    network::{
+        Device, HostDevice, InterfaceView, Link, NetworkHealth, NetworkView, Role, Seat, Traffic,
+        audit::{Checks, Verdict},
+    },
     processes::{ContainerProcesses, CpuTicks, Memory},
     readings::{Machine, Outcome},
     resources::{self, Bandwidth, Limit, Pressure, Pressures},
@@ -74,9 +77,23 @@ pub(super) fn snapshot() -> Snapshot {
         containers: vec![
             ContainerView {
                 cgroups: vec![path("a").into()],
+                role: Some(Role::Owner(Seat { netns: 4_026_532_000, pid: 4_001 })),
+                interfaces: vec![
+                    interface("eth0", Link::Virtual, 3),
+                    interface("lo", Link::Loopback, 5),
+                    interface("mac0", Link::Stacked, 7),
+                ],
                 ..container("a", Some(named), TAKEN_AT_MS, 3)
             },
-            container("b", None, TAKEN_AT_MS - 60_000, 1),
+            ContainerView {
+                interfaces: vec![interface("eth0", Link::Virtual, 2)],
+                ..container("b", None, TAKEN_AT_MS - 60_000, 1)
+            },
+            ContainerView {
+                cgroups: vec![path("c").into()],
+                role: Some(Role::Shared { owner: path("a").into() }),
+                ..container("c", None, TAKEN_AT_MS, 1)
+            },
         ],
         cgroups: vec![CgroupView { path: "/init.scope".into(), usage: usage(2) }],
         exited: Exited { containers: 12, early: 1, usage: usage(4) },
@@ -88,7 +105,51 @@ pub(super) fn snapshot() -> Snapshot {
             disconnects: 2,
             lost: DockerLosses { containers: 3, inspections: 1 },
         },
-        ..Snapshot::default()
+        network: network(),
+        degraded: Arc::new(["the tick can't be seen: \"slices\" are guessed".to_owned()]),
+    }
+}
+
+/// All of it, but nothing that must be chosen.
+fn network() -> NetworkView {
+    let mut checks = Checks::default();
+    for (verdict, count) in Verdict::ALL.into_iter().zip(40..) {
+        (0..count).for_each(|_| checks.count(verdict));
+    }
+    NetworkView {
+        counts_interfaces: true,
+        counts_sockets: true,
+        host: vec![interface("docker0", Link::Bridge, 50), interface("enp1s0", Link::Physical, 80)],
+        exited: traffic(6),
+        unattributed: traffic(8),
+        overflow: traffic(9),
+        merged: 11,
+        slots: SlotCounts { free: 2_000, used: 45, retiring: 3 },
+        health: NetworkHealth {
+            events_dropped: 12,
+            slots_exhausted: 13,
+            interfaces_exhausted: 14,
+            cache_misses: 15,
+            packets_missed: 16,
+        },
+        checks,
+        ..NetworkView::default()
+    }
+}
+
+pub(super) fn interface(name: &str, link: Link, scale: u64) -> InterfaceView {
+    InterfaceView { name: name.into(), link, traffic: traffic(scale) }
+}
+
+/// A line of `net/dev`.
+pub(super) fn device(name: &str, scale: u64) -> Device {
+    Device {
+        name: name.into(),
+        traffic: traffic(scale),
+        rx_errors: scale,
+        rx_dropped: scale * 10,
+        tx_errors: scale * 100,
+        tx_dropped: scale * 1_000,
     }
 }
 
@@ -123,7 +184,7 @@ fn usage(scale: u64) -> Usage {
         involuntary: scale * 17,
         slices: histogram(scale * 1_234_567_000_000),
         waits: histogram(scale * 2_000_000_001),
-        sockets: Traffic::default(),
+        sockets: traffic(scale),
     }
 }
 
@@ -142,7 +203,12 @@ pub(super) fn readings() -> Readings {
         |collector, is_complete, duration_ns| Outcome { collector, is_complete, duration_ns };
     Readings {
         processes: [(path("a").into(), processes())].into(),
-        host_traffic: Some(traffic(100)),
+        devices: [(path("a").into(), devices())].into(),
+        host_devices: Some(vec![
+            HostDevice { device: device("lo", 1), is_physical: false },
+            HostDevice { device: device("enp1s0", 100), is_physical: true },
+            HostDevice { device: device("docker0", 60), is_physical: false },
+        ]),
         resources: [
             (HOST_PATH.into(), Resources { cpu: host_cpu, ..Resources::default() }),
             (path("a").into(), resources()),
@@ -153,6 +219,7 @@ pub(super) fn readings() -> Readings {
         outcomes: vec![
             outcome(Collector::Cgroup, false, 1_200_000),
             outcome(Collector::Machine, true, 30_000),
+            outcome(Collector::Network, true, 400_000),
             outcome(Collector::Process, true, 2_500_000),
         ],
         losses,
@@ -172,11 +239,22 @@ fn processes() -> ContainerProcesses {
             Process { pid: 4_002, times: Some(CpuTicks::default()), memory: Memory::default() },
             Process { pid: 4_003, ..Process::default() },
         ],
-        network: Some(Network::Other { netns: 4_026_532_000, traffic: Some(traffic(1)) }),
+        network: None,
     }
 }
 
-fn traffic(scale: u64) -> Traffic {
+/// Two that carried packets while they were counted, one before that only, and one never.
+fn devices() -> Vec<Device> {
+    vec![
+        device("lo", 5),
+        device("eth0", 30),
+        device("mac0", 7),
+        device("old0", 1),
+        device("new0", 0),
+    ]
+}
+
+pub(super) fn traffic(scale: u64) -> Traffic {
     Traffic {
         rx_bytes: scale * 654_321,
         rx_packets: scale * 432,
@@ -228,7 +306,7 @@ fn ledger() -> LedgerHealth {
         idle_ns: 7_600_000_000_000,
         elapsed_ns: 20_000_000_000_000,
         overflow: usage(0),
-        unattributed: Usage { runtime_ns: 1_500_000, ..Usage::default() },
+        unattributed: Usage { runtime_ns: 1_500_000, sockets: traffic(1), ..Usage::default() },
         missed_repaired: 31,
         missed_unrepaired: 2,
         lost_ns: 4_200,

@@ -1,5 +1,7 @@
 //! `slicemeter_*`: how well the ledger is kept, and what was refused or lost.
 
+use std::collections::BTreeSet;
+
 use prometheus::proto::{Metric, MetricType};
 
 use super::{
@@ -16,7 +18,8 @@ use crate::{
 /// What the ledger tells of itself: without it there are zeroes, which would look perfect.
 const CPU: Collectors = Collectors::NONE.with(Collector::Cpu);
 
-const SLOTS: &Cases<SlotCounts> = &[
+/// What became of slots, of whichever kind.
+pub(super) const SLOTS: &Cases<SlotCounts> = &[
     ("free", |slots| slots.free as f64),
     ("used", |slots| slots.used as f64),
     ("retiring", |slots| slots.retiring as f64),
@@ -165,6 +168,20 @@ pub(super) const FAMILIES: &[Family] = &[
         source: "the accounts of cgroups",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| cases(gauge, &scrape.parts.snapshot.slots, "state", SLOTS)),
+    },
+    Family {
+        name: "slicemeter_degraded",
+        kind: MetricType::GAUGE,
+        help: "Always 1 for each thing that the running kernel can't tell or do, in the words of \
+               the log at the start; absent where there is none.",
+        labels: &["what"],
+        collectors: ALWAYS,
+        source: "the loading of the eBPF programs",
+        stability: Stability::Stable,
+        samples: Samples::Own(|scrape| {
+            let lacks: BTreeSet<&String> = scrape.parts.snapshot.degraded.iter().collect();
+            lacks.into_iter().map(|lack| gauge(vec![pair("what", lack)], 1.0)).collect()
+        }),
     },
     web_count(
         "slicemeter_scrapes_total",

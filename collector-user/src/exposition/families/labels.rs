@@ -45,6 +45,10 @@ impl Subject {
         }
     }
 
+    pub(super) fn is_host(&self) -> bool {
+        matches!(self.account, Account::Host)
+    }
+
     pub(super) fn container<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a ContainerView> {
         match self.account {
             Account::Container(index) => Some(&snapshot.containers[index]),

@@ -3,8 +3,8 @@
 //!
 //! Owns their labels (`id` is the container's id here, not its cgroup's path), and that no
 //! series is there twice: one duplicate makes Prometheus refuse a whole scrape. Units are
-//! the kernel's, as in that collector. Who is charged with a network that several
-//! containers share is decided in the model.
+//! the kernel's, as in that collector. Under whom a network is told that
+//! several containers share is decided in the model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 use super::{Cases, Family, Samples, Scrape, Stability, cases, gauge, labels::name, pair};
 use crate::model::{
     collectors::{Collector, Collectors},
-    networks::{Candidate, NotCharged, Traffic, charge},
+    network::{Role, Traffic},
     processes::Process,
     readings::Readings,
     snapshot::{ContainerView, Snapshot},
@@ -21,6 +21,9 @@ use crate::model::{
 };
 
 const PROCESS_COLLECTOR: Collectors = Collectors::NONE.with(Collector::Process);
+
+/// Whose networks are told is of interest to both who tell of networks.
+pub(super) const EITHER: Collectors = PROCESS_COLLECTOR.with(Collector::Network);
 
 const PROCESS: &[&str] = &["id", "name", "type", "pid"];
 const NETWORK: &[&str] = &["id", "name", "type"];
@@ -64,7 +67,13 @@ impl Origin {
     pub(super) fn new(snapshot: &Snapshot, readings: &mut Readings) -> Self {
         let lives = |it: &(usize, &ContainerView)| !it.1.cgroups.is_empty();
         let containers: Vec<_> = snapshot.containers.iter().enumerate().filter(lives).collect();
-        let mut origin = Self { host_traffic: readings.host_traffic, ..Self::default() };
+        let host_traffic = readings.host_devices.as_ref().and_then(|all| {
+            let mut physical = all.iter().filter(|it| it.is_physical).peekable();
+            // A host without any has no traffic to tell, rather than none.
+            physical.peek()?;
+            Some(physical.map(|it| it.device.traffic).sum())
+        });
+        let mut origin = Self { host_traffic, ..Self::default() };
         origin.charge(&containers, readings);
         let count = readings.processes.values().map(|it| it.processes.len()).sum();
         origin.processes.reserve_exact(count);
@@ -81,30 +90,37 @@ impl Origin {
         origin
     }
 
-    /// Tells each network under one container, and why the others have none.
+    /// Sums each network that is told under one container, and counts why others have none.
     fn charge(&mut self, containers: &[(usize, &ContainerView)], readings: &Readings) {
-        let candidate = |(_, it): &(usize, &ContainerView)| Candidate {
-            path: it.path.clone(),
-            started_at_ms: it.started_at_ms(),
-            has_processes: readings.processes.get(&it.path).is_none_or(|it| !it.is_empty),
-            network: readings.processes.get(&it.path).and_then(|it| it.network),
-        };
-        let charged = charge(&containers.iter().map(candidate).collect::<Vec<_>>());
         let mut rows = HashMap::with_capacity(containers.len());
-        for (&(container, view), outcome) in containers.iter().zip(charged) {
-            match outcome {
-                Ok(traffic) => {
-                    let row = *rows.entry(view.id.as_str()).or_insert(self.networks.len());
-                    match self.networks.get_mut(row) {
-                        // The id is there already (see above): one series with all of it.
-                        Some(row) => row.traffic = row.traffic.plus(traffic),
-                        None => self.networks.push(NetworkRow { container, traffic }),
-                    }
+        for &(container, view) in containers {
+            let devices = match &view.role {
+                Some(Role::Owner(_)) => readings.devices.get(&view.path),
+                Some(Role::Host) => {
+                    self.not_charged.host += 1;
+                    continue;
                 }
-                Err(NotCharged::Host) => self.not_charged.host += 1,
-                Err(NotCharged::Shared) => self.not_charged.shared += 1,
-                Err(NotCharged::Unknown) => self.not_charged.unknown += 1,
-                Err(NotCharged::Empty) => self.not_charged.empty += 1,
+                Some(Role::Shared { .. }) => {
+                    self.not_charged.shared += 1;
+                    continue;
+                }
+                Some(Role::Empty) => {
+                    self.not_charged.empty += 1;
+                    continue;
+                }
+                Some(Role::Unknown) | None => None,
+            };
+            let Some(devices) = devices else {
+                self.not_charged.unknown += 1;
+                continue;
+            };
+            let but_loopback = devices.iter().filter(|it| !it.is_loopback());
+            let traffic: Traffic = but_loopback.map(|it| it.traffic).sum();
+            let row = *rows.entry(view.id.as_str()).or_insert(self.networks.len());
+            match self.networks.get_mut(row) {
+                // The id is there already (see above): one series with all of it.
+                Some(row) => row.traffic = row.traffic.plus(traffic),
+                None => self.networks.push(NetworkRow { container, traffic }),
             }
         }
     }
@@ -202,13 +218,13 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "slicemeter_networks_not_charged",
         kind: MetricType::GAUGE,
-        help: "Running containers without node_container_net_* series: host when they use the \
-               host's network, shared when another container was in the same network first and \
-               has its series, unknown when it could not be read, empty when no process is in \
+        help: "Running containers whose network is not told under them: host when they use the \
+               host's, shared when it is told under another container that was seen in it first, \
+               unknown when it, or its net/dev, could not be read, empty when no process is in \
                the container.",
         labels: &["reason"],
-        collectors: PROCESS_COLLECTOR,
-        source: "/proc/PID/ns/net",
+        collectors: EITHER,
+        source: "/proc/PID/ns/net, /proc/PID/net/dev",
         stability: Stability::Stable,
         samples: Samples::Own(|scrape| {
             cases(gauge, &scrape.origin.not_charged, "reason", NOT_CHARGED)

@@ -121,6 +121,9 @@ impl Rendering {
                 set_labels(&mut labels, container, kind, row.process.pid);
                 return Some(labels);
             }
+            Samples::Interfaces(_) => {
+                return Some(std::mem::take(&mut scrape.interfaces[row].labels));
+            }
             _ => row % scrape.subjects.len(),
         };
         let mut labels = std::mem::take(&mut scrape.subjects[place].labels);
@@ -136,6 +139,7 @@ impl Rendering {
     fn give_back(&mut self, family: &Family, row: usize, mut labels: Vec<LabelPair>) {
         match family.samples {
             Samples::Processes(..) => return self.worn.push(labels),
+            Samples::Interfaces(_) => return self.scrape.interfaces[row].labels = labels,
             Samples::Usage(..) => drop(labels.pop()),
             _ => {}
         }
@@ -204,8 +208,8 @@ impl Begun {
 }
 
 impl Family {
-    /// How many rows may have a sample: one for each subject (again for each case), or for
-    /// each process.
+    /// How many rows may have a sample: one for each subject (again for each case), for each
+    /// process, or for each interface.
     fn rows(&self, scrape: &Scrape) -> usize {
         match self.samples {
             Samples::Own(_) => 0,
@@ -214,6 +218,7 @@ impl Family {
             }
             Samples::Usage(_, cases) => cases.len() * scrape.subjects.len(),
             Samples::Processes(..) => scrape.origin.processes.len(),
+            Samples::Interfaces(_) => scrape.interfaces.len(),
         }
     }
 
@@ -235,6 +240,7 @@ impl Family {
                 return Some(sample);
             }
             Samples::Processes(_, value) => value(&scrape.origin.processes[row].process)? as f64,
+            Samples::Interfaces(value) => value(&scrape.interfaces[row])? as f64,
         };
         Some(number(self.kind, Vec::new(), value))
     }
@@ -288,9 +294,13 @@ mod tests {
     #[test]
     fn lent_labels_come_back_as_they_were() {
         let mut rendering = rendering(all(), Format::Text);
-        let before: Vec<_> = rendering.scrape.subjects.iter().map(|it| it.labels.clone()).collect();
+        let labels = |rendering: &Rendering| -> Vec<Vec<LabelPair>> {
+            let Scrape { subjects, interfaces, .. } = &rendering.scrape;
+            let of_subjects = subjects.iter().map(|it| it.labels.clone());
+            of_subjects.chain(interfaces.iter().map(|it| it.labels.clone())).collect()
+        };
+        let before = labels(&rendering);
         assert!(rendering.by_ref().all(|piece| piece.is_ok()));
-        let after: Vec<_> = rendering.scrape.subjects.iter().map(|it| it.labels.clone()).collect();
-        assert_eq!(after, before);
+        assert_eq!(labels(&rendering), before);
     }
 }

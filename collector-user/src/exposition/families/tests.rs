@@ -1,6 +1,7 @@
 //! The text as a scraper reads it: golden, parsed back, and against the table.
 
 mod collectors;
+mod networks;
 mod whole;
 
 use std::{
@@ -17,8 +18,8 @@ use crate::{
     exposition::{docs::matches_file, format::Format},
     model::{
         container::{ContainerId, ContainerMeta},
-        networks::{Network, Traffic},
-        processes::{ContainerProcesses, CpuTicks},
+        network::{Device, Traffic},
+        processes::CpuTicks,
         snapshot::ContainerView,
     },
 };
@@ -171,7 +172,8 @@ fn a_container_id_at_two_places_makes_no_series_twice() {
     read.processes[0].times = Some(CpuTicks::default());
     read.processes.push(Process { pid: 9, times: Some(CpuTicks::default()), ..read.processes[0] });
     let traffic = Traffic { rx_bytes: 1, ..Traffic::default() };
-    read.network = Some(Network::Other { netns: 1, traffic: Some(traffic) });
+    let device = Device { name: "eth0".into(), traffic, ..Device::default() };
+    readings.devices.insert(twin.path.clone(), vec![device]);
     readings.processes.insert(twin.path, read);
     let scrape = || {
         let parts = Parts { readings: readings.clone(), ..fixture::scrape(snapshot.clone()).parts };
@@ -186,44 +188,8 @@ fn a_container_id_at_two_places_makes_no_series_twice() {
         .map(|(pid, value)| ((id.clone(), pid.to_owned()), value));
     assert_eq!(utime, expected.into(), "the first by path is told of, and all others");
     let received = by_id(scrape(), "node_container_net_rxbytes");
-    let whole = ((id, String::new()), 654_321.0 + 1.0);
+    let whole = ((id, String::new()), 38.0 * 654_321.0 + 1.0);
     assert_eq!(received, [(("/".into(), String::new()), 65_432_100.0), whole].into());
-}
-
-#[test]
-fn networks_that_are_not_charged_are_counted_by_the_reason() {
-    let mut snapshot = fixture::snapshot();
-    let mut readings = fixture::readings();
-    let first = snapshot.containers[0].clone();
-    let shared = readings.processes[&first.path].network;
-    for (name, network) in [
-        ("/host", Some(Network::Host)),
-        ("/later", shared),
-        ("/mute", None),
-        ("/unread", None),
-        ("/empty", None),
-    ] {
-        let container = ContainerView {
-            path: name.into(),
-            id: ContainerId::new(name),
-            meta: None,
-            first_seen_ms: u64::MAX,
-            ..first.clone()
-        };
-        snapshot.containers.push(container);
-        if name != "/unread" {
-            let is_empty = name == "/empty";
-            let read = ContainerProcesses { is_empty, network, ..ContainerProcesses::default() };
-            readings.processes.insert(name.into(), read);
-        }
-    }
-    let parts = Parts { readings, ..fixture::scrape(snapshot).parts };
-    let text = rendered(Scrape::new(parts), Format::Text);
-    for (reason, count) in [("host", 1), ("shared", 1), ("unknown", 2), ("empty", 1)] {
-        let line = format!("slicemeter_networks_not_charged{{reason=\"{reason}\"}} {count}\n");
-        assert!(text.contains(&line), "no {line}");
-    }
-    assert_eq!(text.matches("\nnode_container_net_rxbytes{").count(), 2, "the host's, the first's");
 }
 
 #[test]

@@ -87,7 +87,7 @@ async fn a_query_for_what_there_is_not_is_refused_with_the_reason() {
     let server = Server::configured(|config| config.collectors = on).await;
     for (query, reason) in [
         ("collect[]=cpu&exclude[]=process", "can't be used together"),
-        ("collect[]=disk", "those that are on: cgroup, cpu, machine, process"),
+        ("collect[]=disk", "those that are on: cgroup, cpu, machine, network, process"),
         ("exclude[]=d%69sk", "there is no collector \"disk\""),
         ("collect[]=cpu&collect[]=docker", "the collector docker is switched off"),
     ] {

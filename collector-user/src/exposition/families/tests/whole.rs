@@ -40,6 +40,12 @@ pub(super) fn whole(family: &Family, scrape: &Scrape) -> Option<MetricFamily> {
             };
             scrape.origin.processes.iter().filter_map(sample).collect()
         }
+        Samples::Interfaces(value) => {
+            let sample = |row: &InterfaceRow| {
+                Some(number(family.kind, row.labels.clone(), value(row)? as f64))
+            };
+            scrape.interfaces.iter().filter_map(sample).collect()
+        }
     };
     if samples.is_empty() {
         return None;

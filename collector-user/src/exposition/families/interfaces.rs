@@ -1,0 +1,148 @@
+//! The interfaces that a scrape tells of: what the programs counted beside what `net/dev` says.
+//!
+//! Owns the choice of interfaces, which of the two sources tells what, and that no interface
+//! of an account is there twice. Must not know names of families.
+
+use std::{collections::BTreeMap, collections::HashMap};
+
+use prometheus::proto::LabelPair;
+
+use super::labels::{Subject, pair};
+use crate::model::{
+    network::{Choice, Device, InterfaceView, Link, Traffic},
+    readings::Readings,
+    snapshot::Snapshot,
+};
+
+/// An interface of an account.
+pub(super) struct InterfaceRow {
+    /// The account's, and `interface`. Copied once for all families; empty only while they are
+    /// lent to a sample.
+    pub(super) labels: Vec<LabelPair>,
+    /// What it received; `None` where that is not known.
+    pub(super) received: Option<Count>,
+    /// What it sent; `None` where that is not known.
+    pub(super) sent: Option<Count>,
+    /// Its line of `net/dev`; `None` if that was not read, or has none.
+    pub(super) device: Option<Device>,
+}
+
+/// Packets of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) bytes: u64,
+    pub(super) packets: u64,
+}
+
+impl Count {
+    fn received(traffic: Traffic) -> Self {
+        Self { bytes: traffic.rx_bytes, packets: traffic.rx_packets }
+    }
+
+    fn sent(traffic: Traffic) -> Self {
+        Self { bytes: traffic.tx_bytes, packets: traffic.tx_packets }
+    }
+}
+
+/// All interfaces to show: by account as `subjects` has them, then by name.
+pub(super) fn interfaces(
+    snapshot: &Snapshot,
+    readings: &Readings,
+    subjects: &[Subject],
+) -> Vec<InterfaceRow> {
+    let network = &snapshot.network;
+    let mut rows = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        let found = if subject.is_host() {
+            let views = network.host.iter();
+            Sources::of_host(views, readings.host_devices.as_deref().unwrap_or_default())
+        } else if let Some(container) = subject.container(snapshot) {
+            let devices = readings.devices.get(&container.path).map_or(&[][..], Vec::as_slice);
+            Sources::of_container(container.interfaces.iter(), devices)
+        } else {
+            continue;
+        };
+        let shown = found.into_iter().filter(|(_, it)| it.is_shown(network.choice));
+        rows.extend(shown.map(|(name, it)| {
+            let mut labels = Vec::with_capacity(subject.labels.len() + 1);
+            labels.extend_from_slice(&subject.labels);
+            labels.push(pair("interface", name));
+            let (received, sent) =
+                if network.counts_interfaces { it.counted() } else { (None, None) };
+            InterfaceRow { labels, received, sent, device: it.device.cloned() }
+        }));
+    }
+    rows
+}
+
+/// What there is to know of one interface.
+#[derive(Default)]
+struct Sources<'a> {
+    /// What the programs saw of it.
+    view: Option<&'a InterfaceView>,
+    /// What the kernel says of it.
+    device: Option<&'a Device>,
+    /// Whether it passes on what other interfaces of the host carry, too.
+    is_behind_others: bool,
+}
+
+impl<'a> Sources<'a> {
+    fn of_container(
+        views: impl Iterator<Item = &'a InterfaceView>,
+        devices: impl IntoIterator<Item = &'a Device>,
+    ) -> BTreeMap<&'a str, Self> {
+        let mut found: BTreeMap<&str, Self> = BTreeMap::new();
+        for view in views {
+            found.entry(&*view.name).or_default().view.get_or_insert(view);
+        }
+        for device in devices {
+            // Names that differ in what is no UTF-8 look the same here: the first one stays.
+            found.entry(&*device.name).or_default().device.get_or_insert(device);
+        }
+        found
+    }
+
+    fn of_host(
+        views: impl Iterator<Item = &'a InterfaceView>,
+        devices: &'a [crate::model::network::HostDevice],
+    ) -> BTreeMap<&'a str, Self> {
+        let mut found = Self::of_container(views, devices.iter().map(|it| &it.device));
+        let mut is_physical = HashMap::with_capacity(devices.len());
+        for it in devices {
+            is_physical.entry(&*it.device.name).or_insert(it.is_physical);
+        }
+        for (name, it) in &mut found {
+            // sysfs knows better than the kind of link (a radio has a kind and a device), but
+            // it may not have been read.
+            let by_link = || it.view.is_some_and(|view| view.link == Link::Physical);
+            it.is_behind_others = !is_physical.get(name).copied().unwrap_or_else(by_link);
+        }
+        found
+    }
+
+    fn is_shown(&self, choice: Choice) -> bool {
+        let is_loopback = match (self.view, self.device) {
+            (Some(view), _) => view.link == Link::Loopback,
+            (None, device) => device.is_some_and(Device::is_loopback),
+        };
+        if is_loopback { choice.loopback } else { choice.host_virtual || !self.is_behind_others }
+    }
+
+    /// What it received and sent, as far as that is known.
+    fn counted(&self) -> (Option<Count>, Option<Count>) {
+        match (self.view, self.device) {
+            // What it receives is seen below only, so that the kernel's own count stands in.
+            (Some(view), device) if view.link == Link::Stacked => {
+                (device.map(|it| Count::received(it.traffic)), Some(Count::sent(view.traffic)))
+            }
+            (Some(view), _) => {
+                (Some(Count::received(view.traffic)), Some(Count::sent(view.traffic)))
+            }
+            // Nothing has ever crossed it: nothing was missed.
+            (None, Some(device)) if device.traffic == Traffic::default() => {
+                (Some(Count::default()), Some(Count::default()))
+            }
+            (None, _) => (None, None),
+        }
+    }
+}
