@@ -4,9 +4,11 @@
 //! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
 //! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
 
+mod errands;
 mod network;
+mod tree;
 
-use std::{collections::HashSet, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -15,8 +17,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::network::News;
 pub(super) use self::network::Networks;
+use self::{
+    network::News,
+    tree::{adopt, exists},
+};
 use crate::{
     errors::chain,
     exposition::SnapshotRequest,
@@ -337,14 +342,6 @@ impl Ledger {
         }
     }
 
-    /// Whether the directory of a cgroup is still there, and still its own.
-    fn exists(&self, id: u64) -> bool {
-        self.accounts.cgroups().get(id).is_some_and(|cgroup| {
-            let path = self.hierarchy.mount.join(cgroup.path.trim_start_matches('/'));
-            std::fs::metadata(path).is_ok_and(|directory| directory.ino() == id)
-        })
-    }
-
     /// Makes good what events did not tell.
     fn reconcile(&mut self, found: Result<Walk, JoinError>) {
         // Removals that are in the ring by now count as during the walk.
@@ -363,40 +360,15 @@ impl Ledger {
         let present: HashSet<u64> = found.cgroups.iter().map(|cgroup| cgroup.id).collect();
         for id in std::mem::take(&mut self.lived_before) {
             // Where the walk could not look it may still be.
-            if !present.contains(&id) && (found.errors == 0 || !self.exists(id)) {
+            if !present.contains(&id)
+                && (found.errors == 0 || !exists(&self.accounts, &self.hierarchy, id))
+            {
                 self.accounts.removed(id, now());
             }
         }
         found.cgroups.retain(|cgroup| !removed_meanwhile.contains(&cgroup.id));
         self.found_without_slot += adopt(&mut self.kernel, &mut self.accounts, found);
     }
-}
-
-/// Gives every cgroup that the walk found its slot, containers first: where slots are
-/// short it is they that the user wants to tell apart. Returns how many found none free.
-fn adopt(kernel: &mut Kernel, accounts: &mut Accounts, mut found: Walk) -> u64 {
-    let mut without_slot = 0;
-    found.cgroups.sort_by_key(|cgroup| deepest_container(&cgroup.path).is_none());
-    for cgroup in found.cgroups {
-        if accounts.cgroups().get(cgroup.id).is_some() {
-            continue;
-        }
-        match kernel.slots.assign(cgroup.id) {
-            Ok(slot) => {
-                let seen_ms = cgroup.created_ms.unwrap_or_else(|| now().wall_ms);
-                accounts.created(cgroup.id, &cgroup.path, slot, seen_ms);
-                without_slot += u64::from(slot.is_none());
-            }
-            Err(error) => {
-                tracing::warn!(
-                    path = cgroup.path,
-                    error = chain(&error),
-                    "usage of this cgroup is unattributed"
-                );
-            }
-        }
-    }
-    without_slot
 }
 
 /// Waits for the word to stop, or for whoever could say it to be gone.

@@ -23,7 +23,11 @@ use crate::{
     args::{self, CgroupScope, CollectorChoice, Config},
     exit,
     exposition::{self, Drained, Questions, ReadingsRequest, SnapshotRequest, WebConfig},
-    model::{accounts::Rules, collectors::{Collector, Collectors}, container::DockerUpdate},
+    model::{
+        accounts::Rules,
+        collectors::{Collector, Collectors},
+        container::DockerUpdate,
+    },
     source::{
         cgroupfs::{self, Hierarchy, HierarchyError},
         docker::{self, DockerConfig},

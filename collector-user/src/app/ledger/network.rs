@@ -7,16 +7,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    future::pending,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    task::{JoinError, JoinHandle, spawn_blocking},
-    time::Instant,
-};
+use tokio::{task::JoinError, time::Instant};
 
+use super::errands::{Answers, Errand, Listings, ask, list, returned};
 use crate::{
     errors::chain,
     model::{
@@ -52,9 +49,6 @@ const ASK_SOON: Duration = Duration::from_millis(10);
 /// Interface events taken in one go: twice what the ring buffer holds.
 const EVENTS_PER_TURN: usize = 4_096;
 
-/// An errand that has been under way for longer hangs.
-const HANGS: Duration = Duration::from_secs(5);
-
 /// Who is in which network, what crossed it, and how that compares.
 pub(super) struct Networks {
     reader: Arc<NetworkReader>,
@@ -69,25 +63,6 @@ pub(super) struct Networks {
     auditing: Option<Errand<Listings>>,
     /// Whether it was said that slots are short.
     short_of_slots: bool,
-}
-
-/// Something that is being read beside the runtime.
-struct Errand<T> {
-    task: JoinHandle<T>,
-    since: Instant,
-    /// Whether it was said that it hangs.
-    was_told: bool,
-}
-
-/// What containers answered.
-type Answers = (Vec<(Question, Answer)>, Losses);
-
-/// What one round of reading `net/dev` brought, with what was counted before it.
-struct Listings {
-    before: HashMap<InterfaceId, Counted>,
-    /// By the inode number of the network; `None` where it could not be read.
-    devices: Vec<(u64, Option<Vec<Device>>)>,
-    losses: Losses,
 }
 
 /// What has come back.
@@ -174,7 +149,7 @@ impl Networks {
             return;
         }
         let reader = Arc::clone(&self.reader);
-        self.asking = Some(Errand::new(spawn_blocking(move || ask(&reader, due))));
+        self.asking = Some(Errand::begin(move || ask(&reader, due)));
     }
 
     fn take_answers(&mut self, (answers, losses): Answers, now: Moment) {
@@ -293,8 +268,7 @@ impl Networks {
         let owners: Vec<(Seat, Target)> = owners.collect();
         let before = self.interfaces.counted().map(|it| (it.id, it)).collect();
         let (reader, host) = (Arc::clone(&self.reader), self.interfaces.host_inum());
-        let listings = move || list(&reader, host, &owners, before);
-        self.auditing = Some(Errand::new(spawn_blocking(listings)));
+        self.auditing = Some(Errand::begin(move || list(&reader, host, &owners, before)));
     }
 
     /// Compares what was counted with what `net/dev` says.
@@ -365,55 +339,4 @@ impl Networks {
             }
         }
     }
-}
-
-impl<T> Errand<T> {
-    fn new(task: JoinHandle<T>) -> Self {
-        Self { task, since: Instant::now(), was_told: false }
-    }
-
-    fn tell_if_hung(&mut self, what: &str) {
-        if !self.was_told && self.since.elapsed() >= HANGS {
-            self.was_told = true;
-            tracing::warn!("{what} hangs: who is in which network is as it was until it returns");
-        }
-    }
-}
-
-/// Waits for an errand, if there is one.
-async fn returned<T>(errand: &mut Option<Errand<T>>) -> Result<T, JoinError> {
-    match errand {
-        Some(errand) => (&mut errand.task).await,
-        None => pending().await,
-    }
-}
-
-fn ask(reader: &NetworkReader, due: Vec<Question>) -> Answers {
-    let (mut buffer, mut losses) = (Buffer::default(), Losses::default());
-    let mut answer = |question: Question| {
-        let answer = reader.ask(&question.target, question.hint, &mut buffer, &mut losses);
-        (question, answer)
-    };
-    (due.into_iter().map(&mut answer).collect(), losses)
-}
-
-fn list(
-    reader: &NetworkReader,
-    host: Option<u64>,
-    owners: &[(Seat, Target)],
-    before: HashMap<InterfaceId, Counted>,
-) -> Listings {
-    let (mut buffer, mut losses) = (Buffer::default(), Losses::default());
-    let mut devices = Vec::with_capacity(owners.len() + 1);
-    if let Some(host) = host {
-        let listed = reader.host_devices(Collector::Network, &mut buffer, &mut losses);
-        let listed = listed.map(|it| it.into_iter().map(|it| it.device).collect());
-        devices.push((host, listed));
-    }
-    for (seat, target) in owners {
-        let listed =
-            reader.devices(target, *seat, Collector::Network, &mut buffer, &mut losses);
-        devices.push((seat.netns, listed));
-    }
-    Listings { before, devices, losses }
 }
