@@ -96,13 +96,14 @@ impl Lookup {
         pids: &[u32],
         procfs: &Directory,
         target: &Target,
+        collector: Collector,
         buffer: &mut Buffer,
     ) -> Vec<(u32, Reason)> {
         if pids.is_empty() {
             return Vec::new();
         }
-        // What this listing loses was counted with the first: the collector is anyone.
-        let Listing { processes, .. } = self.list(target, Collector::Process, buffer);
+        // What this listing loses was counted with the first.
+        let Listing { processes, .. } = self.list(target, collector, buffer);
         let fate = |pid: u32| {
             let is_listed = processes.binary_search_by_key(&pid, |it| it.pid).is_ok();
             let is_hidden = is_listed && enter(procfs, pid).is_err();

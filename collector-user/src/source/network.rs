@@ -3,7 +3,7 @@
 //!
 //! Owns whom to ask, and in what order. In the log, files of processes are named by their
 //! place below procfs. Must not decide under which container a shared network is told, nor
-//! keep what anyone answered.
+//! keep what a container's processes answered.
 
 mod devices;
 mod host;
@@ -48,7 +48,8 @@ impl NetworkReader {
 
     /// Asks a container's processes which network they are in, one after the other, until one
     /// tells: first `hint`, if it is (still) one of them, then those of the container's own
-    /// cgroup, then those of the ones inside. If nobody tells, that is counted.
+    /// cgroup, then those of the ones inside. If nobody tells, that is counted once, under
+    /// collector `network`.
     pub fn ask(
         &self,
         target: &Target,
@@ -81,14 +82,14 @@ impl NetworkReader {
                 Err(untold) => failure.note(untold),
             }
         }
-        let worst = self.worst(failure, &procfs, target, buffer);
+        let worst = self.worst(failure, &procfs, target, collector, buffer);
         count(worst, &listing, collector, losses);
         Answer::Unknown
     }
 
-    /// Reads `net/dev` of a network: all of its interfaces, or `None`, which is counted under
-    /// the collector that wants to know. Asks the process in the seat, if it still is in that
-    /// network, else others of the container that are.
+    /// Reads `net/dev` of a network: all of its interfaces, or `None`, which is counted once
+    /// under the collector that wants to know. Asks the process in the seat, if it still is
+    /// in that network, else others of the container that are.
     pub fn devices(
         &self,
         target: &Target,
@@ -112,7 +113,7 @@ impl NetworkReader {
                 Err(untold) => failure.note(untold),
             }
         }
-        let worst = self.worst(failure, &procfs, target, buffer);
+        let worst = self.worst(failure, &procfs, target, collector, buffer);
         count(worst, &listing, collector, losses);
         None
     }
@@ -150,12 +151,13 @@ impl NetworkReader {
         Failure(worst): Failure,
         procfs: &Directory,
         target: &Target,
+        collector: Collector,
         buffer: &mut Buffer,
     ) -> Option<Untold> {
         let mut worst = worst?;
         if worst.is_absent {
-            let fates = self.lookup.fates(&[worst.pid], procfs, target, buffer);
-            for (_, fate) in fates {
+            let pids = [worst.pid];
+            for (_, fate) in self.lookup.fates(&pids, procfs, target, collector, buffer) {
                 worst.loss = Loss::of(fate);
             }
         }

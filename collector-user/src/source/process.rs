@@ -75,7 +75,7 @@ impl ProcessReader {
                 }
             }
         }
-        for (pid, fate) in self.lookup.fates(&not_found, &procfs, target, buffer) {
+        for (pid, fate) in self.lookup.fates(&not_found, &procfs, target, process, buffer) {
             Loss::of(fate).count(process, format_args!("{pid}"), losses);
         }
         found

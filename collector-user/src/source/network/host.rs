@@ -8,7 +8,7 @@ use rustix::path::DecInt;
 
 use super::{
     devices::{self, Line},
-    inquiry::{self, Untold},
+    inquiry::{self, NS_NET, Untold},
 };
 use crate::{
     model::{
@@ -40,7 +40,7 @@ pub(super) fn netns(procfs: &Directory, buffer: &mut Buffer) -> Result<u64, Unto
         // In a pid namespace of its own, 2 is anyone.
         let kthreadd =
             kthreadd.filter(|it| it.record("stat", buffer).is_ok_and(stat::is_kernel_thread));
-        let untold = Untold::file(INIT_PID, "ns/net", loss);
+        let untold = Untold::file(INIT_PID, NS_NET, loss);
         kthreadd.and_then(|it| inquiry::netns(&it).ok()).ok_or(untold)
     })
 }

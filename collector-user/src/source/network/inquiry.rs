@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// The link that names the network namespace of a process or thread.
+pub(super) const NS_NET: &str = "ns/net";
+
 /// A file of a process that does not tell.
 #[derive(Debug)]
 pub(super) struct Untold {
@@ -112,8 +115,6 @@ impl Visit {
         Err(worst)
     }
 }
-
-const NS_NET: &str = "ns/net";
 
 /// Reads the interfaces of a network, if the process in the seat is still in it.
 pub(super) fn devices(

@@ -45,6 +45,7 @@ fn another_process_tells_where_the_one_in_the_seat_has_left() {
     fixture.remove("proc/8");
     assert_eq!(fixture.devices(2, 8), told(), "it has ended");
     fixture.process(8, 3);
+    fixture.net_dev(8, &interface("other", 2));
     assert_eq!(fixture.devices(2, 8), told(), "it, or its successor, is elsewhere");
     fixture.cgroup("c", &[10]);
     assert_eq!(fixture.devices(2, 9), told(), "whoever is in it may tell");
