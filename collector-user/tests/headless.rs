@@ -9,11 +9,14 @@ use std::{
 };
 
 use slicemeter::{
-    model::{losses::Losses, processes::Process, targets::Target},
-    source::{
-        files::Buffer,
-        process::{Options, ProcessReader},
+    model::{
+        collectors::Collector,
+        losses::Losses,
+        network::{Device, Seat, members::Answer},
+        processes::Process,
+        targets::Target,
     },
+    source::{files::Buffer, lookup::Places, network::NetworkReader, process::ProcessReader},
 };
 
 /// Tells this program to be that process.
@@ -64,24 +67,29 @@ fn a_process_without_its_first_thread_has_memory_and_a_network(child: &mut Child
     let root = tempfile::tempdir().expect("a directory");
     fs::create_dir(root.path().join("c")).expect("made");
     fs::write(root.path().join("c/cgroup.procs"), format!("{pid}\n")).expect("written");
-    let reader = ProcessReader::new(Options {
-        procfs: "/proc".into(),
-        sysfs: "/sys".into(),
-        hierarchy: root.path().to_owned(),
-        distrust: None,
-        max_pids: 10,
-    });
-    let read = |pids: &str| {
-        fs::write(root.path().join("c/cgroup.procs"), pids).expect("written");
-        let target = Target { path: "/c".into(), cgroups: vec!["/c".into()] };
-        reader.read(&target, &mut Buffer::default(), &mut Losses::default())
-    };
-    let found = read(&format!("{pid}\n"));
+    let places =
+        Places { procfs: "/proc".into(), hierarchy: root.path().to_owned(), distrust: None };
+    let target = Target { path: "/c".into(), cgroups: vec!["/c".into()] };
+    let (buffer, losses) = (&mut Buffer::default(), &mut Losses::default());
+    let found = ProcessReader::new(places.clone(), 10).read(&target, buffer, losses);
     let [Process { times: Some(_), memory, .. }] = found.processes[..] else { panic!("{found:?}") };
     assert!(memory.vmrss_kb.is_some_and(|it| it > 100), "{found:?}");
     assert!(memory.vmsize_kb > memory.vmrss_kb, "{found:?}");
     assert!(memory.rssfile_kb.is_some(), "{found:?}");
-    let own = read(&format!("{}\n", std::process::id()));
-    // Where the host's network can't be known, neither's can.
-    assert_eq!(found.network.is_some(), own.network.is_some(), "{found:?} beside {own:?}");
+    assert_eq!(*losses, Losses::default());
+
+    let own = fs::read_link("/proc/self/ns/net").expect("one's own");
+    let netns = own.to_str().and_then(|it| it.strip_prefix("net:[")?.strip_suffix(']'));
+    let seat = Seat { netns: netns.and_then(|it| it.parse().ok()).expect("a number"), pid };
+    let networks = NetworkReader::new(places, "/sys".into());
+    match networks.ask(&target, None, buffer, losses) {
+        Answer::In(told) => assert_eq!(told, seat),
+        Answer::Host => assert_eq!(Some(seat.netns), networks.host_netns(buffer, losses)),
+        // Where the host's network can't be known, no other can.
+        answer => {
+            assert_eq!((answer, networks.host_netns(buffer, losses)), (Answer::Unknown, None));
+        }
+    }
+    let devices = networks.devices(&target, seat, Collector::Network, buffer, losses);
+    assert!(devices.expect("told").iter().any(Device::is_loopback));
 }

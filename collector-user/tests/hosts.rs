@@ -26,14 +26,19 @@ use slicemeter::{
         container::{ContainerId, ContainerMeta},
         container_id::deepest_container,
         losses::Losses,
+        network::{Role, members::Answer},
         readings::Readings,
         snapshot::{ContainerView, Snapshot},
+        targets::Target,
         usage::Usage,
     },
     source::{
         cgroupfs::{self, Choice, Controllers, Hierarchy, Kind, Mode, Paths, ResourceReader},
+        files::Buffer,
+        lookup::Places,
         machine::MachineReader,
-        process::{Options, ProcessReader},
+        network::NetworkReader,
+        process::ProcessReader,
         survey::{Readers, Survey},
     },
 };
@@ -90,18 +95,16 @@ async fn scrape(name: &str, kind: Kind, mode: Mode, accounting: &str) -> (Readin
     let found = (hierarchy.kind, hierarchy.mode, hierarchy.mount.as_path());
     assert_eq!(found, (kind, mode, mount.as_path()), "{name}");
     let controllers = Controllers::find(paths, &hierarchy).expect("mountinfo is there");
+    let distrust = cgroupfs::distrust(&hierarchy, &procfs);
+    let places = Places { procfs: procfs.clone(), hierarchy: mount, distrust };
+    let mut snapshot = snapshot(&hierarchy);
+    give_roles(&mut snapshot, &NetworkReader::new(places.clone(), sysfs.clone()));
     let survey = Survey::new(Readers {
-        process: ProcessReader::new(Options {
-            procfs: procfs.clone(),
-            sysfs: sysfs.clone(),
-            hierarchy: mount,
-            distrust: cgroupfs::distrust(&hierarchy, &procfs),
-            max_pids: 100,
-        }),
+        process: ProcessReader::new(places.clone(), 100),
+        network: NetworkReader::new(places, sysfs.clone()),
         resources: ResourceReader::new(controllers, 64),
         machine: MachineReader::new(&procfs, &sysfs),
     });
-    let snapshot = snapshot(&hierarchy);
     let mut readings = survey.take(&snapshot, COLLECTORS, Instant::now() + DEADLINE).await;
     for outcome in &mut readings.outcomes {
         outcome.duration_ns = 0;
@@ -145,6 +148,34 @@ fn snapshot(hierarchy: &Hierarchy) -> Snapshot {
     assert_eq!(containers.len(), 3, "the fixture's containers are found by their cgroups");
     let containers = containers.into_values().collect();
     Snapshot { taken_at_ms: TAKEN_AT_MS, containers, ..Snapshot::default() }
+}
+
+/// Asks each container that lives for its network; one that several share is told under
+/// whichever was started first.
+fn give_roles(snapshot: &mut Snapshot, networks: &NetworkReader) {
+    let (buffer, losses) = (&mut Buffer::default(), &mut Losses::default());
+    let targets: Vec<_> = Target::containers(snapshot).collect();
+    let mut by_start: Vec<_> = snapshot.containers.iter_mut().collect();
+    by_start.sort_by_key(|it| it.started_at_ms());
+    let mut owners: BTreeMap<u64, Arc<str>> = BTreeMap::new();
+    for container in by_start {
+        let target = targets.iter().find(|it| it.path == container.path).expect("all live");
+        let role = match networks.ask(target, None, buffer, losses) {
+            Answer::Host => Role::Host,
+            Answer::In(seat) => {
+                let owner = owners.entry(seat.netns).or_insert_with(|| container.path.clone());
+                if *owner == container.path {
+                    Role::Owner(seat)
+                } else {
+                    Role::Shared { owner: owner.clone() }
+                }
+            }
+            Answer::Empty => Role::Empty,
+            Answer::Unknown => Role::Unknown,
+        };
+        container.role = Some(role);
+    }
+    assert_eq!(*losses, Losses::default());
 }
 
 fn meta(id: &str) -> Option<Arc<ContainerMeta>> {

@@ -12,8 +12,10 @@ use crate::{
     exposition::ReadingsRequest,
     source::{
         cgroupfs::{self, Controllers, Hierarchy, HierarchyError, Paths, ResourceReader},
+        lookup::Places,
         machine::MachineReader,
-        process::{self, ProcessReader},
+        network::NetworkReader,
+        process::ProcessReader,
         survey::{Readers, Survey},
     },
 };
@@ -30,16 +32,22 @@ pub(super) fn survey(config: &Config, hierarchy: &Hierarchy) -> Result<Survey, H
     let paths = &config.paths;
     let cgroups = Paths { procfs: &paths.procfs, cgroupfs: &paths.cgroupfs };
     Ok(Survey::new(Readers {
-        process: ProcessReader::new(process::Options {
-            procfs: paths.procfs.clone(),
-            sysfs: paths.sysfs.clone(),
-            hierarchy: hierarchy.mount.clone(),
-            distrust: cgroupfs::distrust(hierarchy, &paths.procfs),
-            max_pids: config.collectors.max_pids,
-        }),
+        process: ProcessReader::new(places(config, hierarchy), config.collectors.max_pids),
+        network: networks(config, hierarchy),
         resources: ResourceReader::new(Controllers::find(cgroups, hierarchy)?, keep_open()),
         machine: MachineReader::new(&paths.procfs, &paths.sysfs),
     }))
+}
+
+/// Someone to ask for this host's networks.
+pub(super) fn networks(config: &Config, hierarchy: &Hierarchy) -> NetworkReader {
+    NetworkReader::new(places(config, hierarchy), config.paths.sysfs.clone())
+}
+
+fn places(config: &Config, hierarchy: &Hierarchy) -> Places {
+    let procfs = config.paths.procfs.clone();
+    let distrust = cgroupfs::distrust(hierarchy, &procfs);
+    Places { procfs, hierarchy: hierarchy.mount.clone(), distrust }
 }
 
 /// How many files may stay open: raises the soft limit of descriptors, which many hosts set

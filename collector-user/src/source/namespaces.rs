@@ -1,6 +1,6 @@
 //! Namespaces, as procfs names them.
 //!
-//! Owns the form of the links in `/proc/PID/ns`, and which pid namespace is the first.
+//! Owns the form of the links in `/proc/PID/ns`, what `NSpid` tells, and which pid namespace is the first.
 
 use std::{io, path::Path};
 
@@ -15,6 +15,15 @@ const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 pub(super) fn inode(link: &[u8], kind: &str) -> Option<u64> {
     let link = str::from_utf8(link).ok()?;
     text::number(link.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?)
+}
+
+/// Whether `/proc/PID/status` is of a process in another pid namespace than procfs': it has a number
+/// in each from procfs' to its own (`NSpid`, since Linux 4.1). `None` if it is malformed.
+pub(super) fn is_in_inner_pid_namespace(status: &[u8]) -> Option<bool> {
+    let status = String::from_utf8_lossy(status);
+    let Some(numbers) = text::field(&status, "NSpid") else { return Some(false) };
+    let numbers: Option<Vec<u64>> = numbers.split_whitespace().map(text::number).collect();
+    numbers.filter(|it| !it.is_empty()).map(|it| it.len() > 1)
 }
 
 /// Whether this process is in the host's own pid namespace. It may always ask that of
@@ -67,6 +76,20 @@ mod tests {
     }
 
     #[test]
+    fn a_process_has_a_number_in_each_namespace_from_procfs_down() {
+        for (line, expected) in [
+            ("NSpid:\t812\n", Some(false)),
+            ("NSpid:\t812\t1\n", Some(true)),
+            ("Pid:\t812\n", Some(false)),
+            ("NSpid:\n", None),
+            ("NSpid:\t812\tx\n", None),
+        ] {
+            let status = [b"Name:\t\xff\n", line.as_bytes()].concat();
+            assert_eq!(is_in_inner_pid_namespace(&status), expected, "{line:?}");
+        }
+    }
+
+    #[test]
     fn one_may_always_ask_of_oneself() {
         is_in_first_pid_namespace(Path::new("/proc")).expect("told");
     }
@@ -76,6 +99,19 @@ mod tests {
         fn no_link_makes_it_panic(bytes in any::<Vec<u8>>(), text in "net:?\\[?[0-9 +]{0,22}\\]?") {
             let _ = inode(&bytes, "net");
             let _ = inode(text.as_bytes(), "net");
+        }
+
+        #[test]
+        fn namespaces_are_counted(numbers in prop::collection::vec(any::<u32>(), 1..5)) {
+            let words: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+            let status = format!("Name:\tx\nNSpid:\t{}\n", words.join("\t"));
+            prop_assert_eq!(is_in_inner_pid_namespace(status.as_bytes()), Some(numbers.len() > 1));
+        }
+
+        #[test]
+        fn no_status_makes_it_panic(bytes in any::<Vec<u8>>(), rest in "[0-9a-z \t\n:-]{0,40}") {
+            let _ = is_in_inner_pid_namespace(&bytes);
+            let _ = is_in_inner_pid_namespace(format!("NSpid:{rest}").as_bytes());
         }
 
         #[test]

@@ -2,7 +2,6 @@
 
 mod fixture;
 mod machine;
-mod networks;
 
 use std::{fs, io::Write, os::unix::fs::symlink, thread};
 
@@ -11,20 +10,15 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use self::fixture::*;
 use super::*;
-use crate::{model::networks::Network, source::losses::tests::logged};
+use crate::source::losses::tests::logged;
 
 #[test]
 fn processes_of_nested_cgroups_are_the_containers_and_are_told_by_pid() {
     let mut fixture = Fixture::new(None, &[12, 40]);
     fixture.nested("/c/in", &[30, 5, 12]);
-    fixture.process(1, 1);
-    for (pid, netns) in [(5, 9), (12, 7), (30, 9), (40, 7)] {
-        fixture.process(pid, netns);
-    }
+    fixture.all(&[5, 12, 30, 40], 1);
     let (found, losses) = fixture.read();
     assert_eq!(found.processes, [5, 12, 30, 40].map(written));
-    // Of the container's own cgroup, although 5 is lower.
-    assert_eq!(found.network, Some(Network::Other { netns: 7, traffic: Some(traffic(10)) }));
     assert_eq!(losses, Losses::default());
 }
 
@@ -60,7 +54,7 @@ fn a_list_that_cannot_be_read_is_not_taken_for_an_empty_one() {
 #[test]
 fn lists_that_are_not_trusted_tell_nothing() {
     for reason in [Reason::Hidden, Reason::Failed] {
-        let fixture = Fixture::distrusting(Some(reason), None, &[8]);
+        let fixture = Fixture::distrusting(reason, &[8]);
         fixture.all(&[1, 8], 1);
         assert_eq!(fixture.read(), (ContainerProcesses::default(), lost([(reason, 1)])));
     }
@@ -89,15 +83,10 @@ fn the_log_names_the_process_and_the_file() {
     fixture.all(&[1, 8, 9], 1);
     fixture.write("proc/8/stat", "8 (x) S 1 2");
     fixture.write("proc/9/status", "VmSize:\t1 MB\n");
-    fixture.remove("proc/1/ns/net");
-    fixture.netns(1, "net:[2]");
-    fixture.remove("proc/8/ns/net");
-    fixture.netns(8, "net:[x]");
-    fixture.net_dev(9, "odd\n");
     let said = logged(|| drop(fixture.read()));
     let files: Vec<_> =
         said.lines().filter_map(|line| line.split_once("file=")?.1.split(' ').next()).collect();
-    assert_eq!(files, ["8/stat", "9/status", "9/net/dev"], "{said}");
+    assert_eq!(files, ["8/stat", "9/status"], "{said}");
     assert!(said.lines().all(|it| it.contains("collector=process")), "{said}");
 }
 
@@ -113,7 +102,6 @@ fn a_mangled_file_costs_its_own_values_only() {
         found.processes,
         [Process { times: None, ..written(8) }, Process { memory, ..written(9) }]
     );
-    assert_eq!(found.network, Some(Network::Host));
     assert_eq!(losses, lost([(Reason::Malformed, 2)]));
 }
 
@@ -189,26 +177,21 @@ fn pids_of_another_namespace_are_not_looked_up() {
 fn a_process_whose_first_thread_has_ended_is_told_of_by_another() {
     let headless = "Name:\tx\nState:\tZ (zombie)\nThreads:\t2\n";
     let fixture = Fixture::new(None, &[8]);
-    fixture.all(&[1], 1);
-    fixture.process(8, 2);
+    fixture.process(8, 1);
     fixture.write("proc/8/status", headless);
-    fixture.remove("proc/8/ns/net");
-    let (found, losses) = fixture.read();
     let untold = Process { memory: Memory::default(), ..written(8) };
-    assert_eq!((&*found.processes, found.network), (&[untold][..], None));
-    // There is no such directory; nor any network to be asked for.
-    assert_eq!(losses, lost([(Reason::Vanished, 2)]));
+    let (found, losses) = fixture.read();
+    // There is no such directory.
+    assert_eq!((found.processes, losses), (vec![untold], lost([(Reason::Vanished, 1)])));
 
     fixture.write("proc/8/task/8/status", headless);
     fixture.write("proc/8/task/11/status", "Name:\tx\nThreads:\t2\n");
-    fixture.process(12, 2);
+    fixture.process(12, 1);
     let proc = fixture.root.path().join("proc");
     fs::rename(proc.join("12"), proc.join("8/task/12")).expect("moved");
-    let (found, losses) = fixture.read();
     let told = Process { memory: written(12).memory, ..written(8) };
-    let network = Network::Other { netns: 2, traffic: Some(traffic(10)) };
-    assert_eq!((&*found.processes, found.network), (&[told][..], Some(network)));
-    assert_eq!(losses, lost([]));
+    let (found, losses) = fixture.read();
+    assert_eq!((found.processes, losses), (vec![told], lost([])));
 }
 
 proptest! {
@@ -216,25 +199,19 @@ proptest! {
 
     #[test]
     fn whatever_is_in_a_file_the_other_process_is_told_of(
-        which in 0_usize..3,
+        is_stat in any::<bool>(),
         bytes in any::<Vec<u8>>(),
     ) {
         let fixture = Fixture::new(None, &[8, 9]);
-        fixture.process(1, 1);
         fixture.all(&[8, 9], 3);
-        fixture.write(["proc/8/stat", "proc/8/status", "proc/8/net/dev"][which], bytes);
+        fixture.write(if is_stat { "proc/8/stat" } else { "proc/8/status" }, bytes);
         let (found, _) = fixture.read();
         prop_assert_eq!(found.processes[1], written(9));
         prop_assert_eq!(found.processes.len(), 2);
-        if which != 0 {
-            prop_assert_eq!(found.processes[0].times, written(8).times);
-        }
-        if which != 1 {
+        if is_stat {
             prop_assert_eq!(found.processes[0].memory, written(8).memory);
-        }
-        if which != 2 {
-            let told = Network::Other { netns: 3, traffic: Some(traffic(10)) };
-            prop_assert_eq!(found.network, Some(told));
+        } else {
+            prop_assert_eq!(found.processes[0].times, written(8).times);
         }
     }
 }

@@ -2,21 +2,14 @@
 //!
 //! Owns the way from their text to values. Pure: text in, values out, no panics.
 
-use std::io::Read;
-
-use procfs::{
-    FromRead,
-    process::{Stat, StatFlags},
-};
-
 use crate::{
     model::processes::{CpuTicks, Memory},
-    source::text,
+    source::{stat, text},
 };
 
 /// CPU times in `/proc/PID/stat`; `None` if it is malformed.
 pub(super) fn times(stat: &[u8]) -> Option<CpuTicks> {
-    let stat = parse(stat)?;
+    let stat = stat::parse(stat)?;
     // The kernel's documentation gives those of children a sign.
     let unsigned = |ticks| u64::try_from(ticks).unwrap_or(0);
     Some(CpuTicks {
@@ -25,24 +18,6 @@ pub(super) fn times(stat: &[u8]) -> Option<CpuTicks> {
         cutime: unsigned(stat.cutime),
         cstime: unsigned(stat.cstime),
     })
-}
-
-/// Whether `/proc/PID/stat` is of a thread of the kernel's own.
-pub(super) fn is_kernel_thread(stat: &[u8]) -> bool {
-    parse(stat).is_some_and(|it| it.flags & StatFlags::PF_KTHREAD.bits() != 0)
-}
-
-/// Parses `PID (COMM) STATE …`. COMM may hold anything: blanks, parentheses, newlines,
-/// bytes that are no UTF-8. What follows it holds no parenthesis, so the last one ends it.
-///
-/// The crate does it likewise, but panics on text that ends there: it is given what
-/// follows behind a COMM of ours.
-fn parse(stat: &[u8]) -> Option<Stat> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = stat[end + 1..].strip_prefix(b" ")?;
-    let is_plain = fields.is_ascii() && fields.first()?.is_ascii_alphabetic();
-    (is_plain && stat[..end].contains(&b'(')).then_some(())?;
-    Stat::from_read(b"0 (comm) ".chain(fields)).ok()
 }
 
 /// Memory in `/proc/PID/status`, and how many of its values are malformed. Keys stand at
@@ -72,20 +47,11 @@ fn first(line: &[u8]) -> u8 {
 }
 
 /// Whether `status` is of a process whose first thread has ended and which lives on in
-/// others: its memory and its namespaces are then those threads' to tell.
+/// others: its memory is then those threads' to tell.
 pub(super) fn is_headless(status: &[u8]) -> bool {
     let status = String::from_utf8_lossy(status);
     let threads = text::field(&status, "Threads").and_then(text::number);
     text::field(&status, "VmSize").is_none() && threads.is_some_and(|it| it > 1)
-}
-
-/// Whether `status` is of a process in another pid namespace than procfs': it has a number
-/// in each from procfs' to its own (`NSpid`, since Linux 4.1). `None` if it is malformed.
-pub(super) fn is_in_inner_namespace(status: &[u8]) -> Option<bool> {
-    let status = String::from_utf8_lossy(status);
-    let Some(numbers) = text::field(&status, "NSpid") else { return Some(false) };
-    let numbers: Option<Vec<u64>> = numbers.split_whitespace().map(text::number).collect();
-    numbers.filter(|it| !it.is_empty()).map(|it| it.len() > 1)
 }
 
 #[cfg(test)]
@@ -138,14 +104,6 @@ mod tests {
     }
 
     #[test]
-    fn threads_of_the_kernel_are_told_by_their_flag() {
-        assert!(!is_kernel_thread(&stat(b"kthreadd")));
-        let text = String::from_utf8(stat(b"x")).expect("text").replace(" 4194304 ", " 2129984 ");
-        assert!(is_kernel_thread(text.as_bytes()));
-        assert!(!is_kernel_thread(b""));
-    }
-
-    #[test]
     fn memory_is_found_by_key_and_a_mangled_value_costs_itself_only() {
         let status = b"Name:\t\xff\\nVmRSS: 5 kB\nUmask:\t0022\nVmPeak:\t  9000 kB\n\
             VmSize:\t    8752 kB\nVmRSS:\t 3904\nRssAnon:\t 1 kB\nRssFile:\t    3328 kB\n";
@@ -169,41 +127,17 @@ mod tests {
         assert!(!is_headless(b"Name:\tx\nThreads:\tmany\n"));
     }
 
-    #[test]
-    fn a_process_has_a_number_in_each_namespace_from_procfs_down() {
-        for (line, expected) in [
-            ("NSpid:\t812\n", Some(false)),
-            ("NSpid:\t812\t1\n", Some(true)),
-            ("Pid:\t812\n", Some(false)),
-            ("NSpid:\n", None),
-            ("NSpid:\t812\tx\n", None),
-        ] {
-            let status = [b"Name:\t\xff\n", line.as_bytes()].concat();
-            assert_eq!(is_in_inner_namespace(&status), expected, "{line:?}");
-        }
-    }
-
     proptest! {
         #[test]
-        fn namespaces_are_counted(numbers in prop::collection::vec(any::<u32>(), 1..5)) {
-            let words: Vec<_> = numbers.iter().map(ToString::to_string).collect();
-            let status = format!("Name:\tx\nNSpid:\t{}\n", words.join("\t"));
-            prop_assert_eq!(is_in_inner_namespace(status.as_bytes()), Some(numbers.len() > 1));
-        }
-
-        #[test]
-        fn no_status_makes_them_panic(bytes in any::<Vec<u8>>(), rest in "[0-9a-z \t\n:-]{0,40}") {
-            let _ = (is_headless(&bytes), is_in_inner_namespace(&bytes));
-            for key in ["NSpid", "Threads"] {
-                let status = format!("{key}:{rest}");
-                let _ = (is_headless(status.as_bytes()), is_in_inner_namespace(status.as_bytes()));
-            }
+        fn no_status_makes_it_panic(bytes in any::<Vec<u8>>(), rest in "[0-9a-z \t\n:-]{0,40}") {
+            let _ = is_headless(&bytes);
+            let _ = is_headless(format!("Threads:{rest}").as_bytes());
         }
 
         #[test]
         fn no_bytes_make_them_panic(bytes in any::<Vec<u8>>(), text in "[0-9a-zA-Z() :\n\\-]*") {
             for bytes in [bytes.as_slice(), text.as_bytes()] {
-                let _ = (times(bytes), is_kernel_thread(bytes), memory(bytes));
+                let _ = (times(bytes), memory(bytes));
             }
         }
 

@@ -9,7 +9,7 @@ use crate::{
     model::{
         collectors::{Collector, Collectors},
         losses::Losses,
-        networks::Traffic,
+        network::{Device, HostDevice, Seat},
         processes::ContainerProcesses,
         readings::Machine,
         resources::Resources,
@@ -24,8 +24,19 @@ use crate::{
 pub(super) enum Job {
     /// A container's processes.
     Processes(Target),
+    /// Interfaces of the network that is told under a container, where one of its processes
+    /// is in it.
+    Network {
+        target: Target,
+        seat: Seat,
+        /// Who wants to know.
+        collector: Collector,
+    },
     /// The host's interfaces.
-    HostTraffic,
+    HostNetwork {
+        /// Who wants to know.
+        collector: Collector,
+    },
     /// A cgroup's controllers.
     Resources(Target),
     /// The host's size.
@@ -36,7 +47,8 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) enum Finding {
     Processes(Arc<str>, ContainerProcesses),
-    HostTraffic(Option<Traffic>),
+    Network(Arc<str>, Option<Vec<Device>>),
+    HostNetwork(Option<Vec<HostDevice>>),
     Resources(Arc<str>, Box<Resources>),
     Machine(Machine),
 }
@@ -49,8 +61,10 @@ impl Job {
         if collectors.contains(Collector::Machine) {
             jobs.push(Self::Machine);
         }
-        if collectors.contains(Collector::Process) {
-            jobs.push(Self::HostTraffic);
+        if let Some(collector) = reader_of_networks(collectors) {
+            jobs.push(Self::HostNetwork { collector });
+            let network = |(target, seat)| Self::Network { target, seat, collector };
+            jobs.extend(Target::networks(snapshot).map(network));
         }
         if collectors.contains(Collector::Cgroup) {
             jobs.extend(Target::others(snapshot).map(Self::Resources));
@@ -64,7 +78,8 @@ impl Job {
 
     pub(super) fn collector(&self) -> Collector {
         match self {
-            Self::Processes(_) | Self::HostTraffic => Collector::Process,
+            Self::Processes(_) => Collector::Process,
+            Self::Network { collector, .. } | Self::HostNetwork { collector } => *collector,
             Self::Resources(_) => Collector::Cgroup,
             Self::Machine => Collector::Machine,
         }
@@ -73,8 +88,10 @@ impl Job {
     /// Whose files it reads.
     pub(super) fn path(&self) -> &str {
         match self {
-            Self::Processes(target) | Self::Resources(target) => &target.path,
-            Self::HostTraffic | Self::Machine => HOST_PATH,
+            Self::Processes(target) | Self::Network { target, .. } | Self::Resources(target) => {
+                &target.path
+            }
+            Self::HostNetwork { .. } | Self::Machine => HOST_PATH,
         }
     }
 
@@ -94,7 +111,13 @@ impl Job {
                 let processes = readers.process.read(target, buffer, losses);
                 Finding::Processes(target.path.clone(), processes)
             }
-            Self::HostTraffic => Finding::HostTraffic(readers.process.host_traffic(buffer, losses)),
+            Self::Network { target, seat, collector } => {
+                let devices = readers.network.devices(target, *seat, *collector, buffer, losses);
+                Finding::Network(target.path.clone(), devices)
+            }
+            Self::HostNetwork { collector } => {
+                Finding::HostNetwork(readers.network.host_devices(*collector, buffer, losses))
+            }
             Self::Resources(target) => {
                 let resources = readers.resources.read(target, buffer, losses);
                 Finding::Resources(target.path.clone(), Box::new(resources))
@@ -102,4 +125,10 @@ impl Job {
             Self::Machine => Finding::Machine(readers.machine.read(buffer, losses)),
         }
     }
+}
+
+/// The collector that networks are read for, if any is: the origin's gauges, which are of
+/// collector `process`, tell the same files' counts.
+fn reader_of_networks(collectors: Collectors) -> Option<Collector> {
+    [Collector::Network, Collector::Process].into_iter().find(|it| collectors.contains(*it))
 }

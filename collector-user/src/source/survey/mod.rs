@@ -11,7 +11,6 @@
 //! later rounds: hung files cost their own containers' values, and no others.
 
 mod job;
-mod networks;
 mod round;
 mod stuck;
 
@@ -27,12 +26,12 @@ use tokio::{
 
 use self::{
     job::{Finding, Job},
-    networks::Networks,
     round::{Round, Told},
     stuck::Stuck,
 };
 use super::{
-    cgroupfs::ResourceReader, files::Buffer, machine::MachineReader, process::ProcessReader,
+    cgroupfs::ResourceReader, files::Buffer, machine::MachineReader, network::NetworkReader,
+    process::ProcessReader,
 };
 use crate::model::{
     collectors::{Collector, Collectors},
@@ -59,11 +58,13 @@ const SLOW: Duration = Duration::from_millis(250);
 /// that will still answer takes as long.
 const HUNG: Duration = Duration::from_secs(2);
 
-/// Those who read files, one for each collector that does.
+/// Those who read files.
 #[derive(Debug)]
 pub struct Readers {
     /// `/proc/PID`.
     pub process: ProcessReader,
+    /// `net/dev` of networks.
+    pub network: NetworkReader,
     /// Controllers' files.
     pub resources: ResourceReader,
     /// The host's size.
@@ -76,7 +77,6 @@ pub struct Survey {
     readers: Arc<Readers>,
     lanes: Arc<Semaphore>,
     stuck: Arc<Stuck>,
-    networks: Networks,
     losses: Mutex<Losses>,
 }
 
@@ -87,7 +87,6 @@ impl Survey {
             readers: Arc::new(readers),
             lanes: Arc::new(Semaphore::new(LANES)),
             stuck: Arc::default(),
-            networks: Networks::default(),
             losses: Mutex::default(),
         }
     }
@@ -111,9 +110,6 @@ impl Survey {
         }
         if collectors.contains(Collector::Cgroup) {
             self.close_outdated(snapshot);
-        }
-        if collectors.contains(Collector::Process) {
-            self.networks.complete(snapshot, &mut tally.readings);
         }
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         losses.add(&tally.losses);
@@ -237,7 +233,10 @@ impl Tally {
             Some(Finding::Resources(path, resources)) => {
                 readings.resources.insert(path, *resources);
             }
-            Some(Finding::HostTraffic(traffic)) => readings.host_traffic = traffic,
+            Some(Finding::Network(path, devices)) => {
+                readings.devices.extend(devices.map(|devices| (path, devices)));
+            }
+            Some(Finding::HostNetwork(devices)) => readings.host_devices = devices,
             Some(Finding::Machine(machine)) => readings.machine = machine,
             None => {}
         }

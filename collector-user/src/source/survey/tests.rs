@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    os::unix::fs::symlink,
     path::Path,
     time::Duration,
 };
@@ -12,10 +13,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    model::{container::ContainerId, snapshot::ContainerView, usage::Usage},
+    model::{
+        container::ContainerId,
+        network::{Role, Seat},
+        snapshot::ContainerView,
+        usage::Usage,
+    },
     source::{
         cgroupfs::{Controllers, ResourceReader},
-        process::{self, ProcessReader},
+        lookup::Places,
     },
 };
 
@@ -39,14 +45,10 @@ impl Host {
         fs::create_dir_all(root.path().join("devices/system/cpu")).expect("made");
         fs::write(root.path().join("devices/system/cpu/online"), "0-3\n").expect("written");
         let path = root.path();
+        let places = Places { procfs: path.to_owned(), hierarchy: path.to_owned(), distrust: None };
         let survey = Survey::new(Readers {
-            process: ProcessReader::new(process::Options {
-                procfs: path.to_owned(),
-                sysfs: path.to_owned(),
-                hierarchy: path.to_owned(),
-                distrust: None,
-                max_pids: 1,
-            }),
+            process: ProcessReader::new(places.clone(), 1),
+            network: NetworkReader::new(places, path.to_owned()),
             resources: ResourceReader::new(Controllers::default(), 0),
             machine: MachineReader::new(path, path),
         });
@@ -260,15 +262,81 @@ async fn as_many_files_as_there_are_lanes_may_hang_and_all_others_are_told() {
     tokio::time::timeout(PATIENCE, all_told).await.expect("they come back");
 }
 
+/// Two containers, of which one has a network to itself, on a host with a network.
+fn networks(host: &Host) -> Snapshot {
+    for pid in [1, 8] {
+        let directory = host.root.path().join(pid.to_string());
+        fs::create_dir_all(directory.join("net")).expect("made");
+        fs::create_dir(directory.join("ns")).expect("made");
+        symlink(format!("net:[{pid}]"), directory.join("ns/net")).expect("linked");
+        let lo = format!("Inter-|\n face |\n  lo: {pid}{}\n", " 1".repeat(15));
+        fs::write(directory.join("net/dev"), lo).expect("written");
+    }
+    fs::create_dir_all(host.root.path().join("class/net")).expect("made");
+    let mut snapshot = containers(&["owns", "shares"]);
+    for (container, role) in snapshot
+        .containers
+        .iter_mut()
+        .zip([Role::Owner(Seat { netns: 8, pid: 8 }), Role::Shared { owner: "/owns".into() }])
+    {
+        fs::create_dir(host.root.path().join(&container.path[1..])).expect("made");
+        fs::write(host.root.path().join(&container.path[1..]).join("cgroup.procs"), "8\n")
+            .expect("written");
+        container.role = Some(role);
+    }
+    snapshot
+}
+
+#[tokio::test]
+async fn each_network_is_read_once_for_whichever_collector_asks() {
+    let host = Host::new();
+    let snapshot = networks(&host);
+    let take = async |collectors: &[Collector]| {
+        let collectors = collectors.iter().copied().collect();
+        host.survey.take(&snapshot, collectors, Instant::now() + PATIENCE).await
+    };
+    for collectors in [
+        &[Collector::Network][..],
+        &[Collector::Process],
+        &[Collector::Network, Collector::Process],
+    ] {
+        let readings = take(collectors).await;
+        let told: Vec<_> = readings.devices.iter().map(|(path, it)| (&**path, &**it)).collect();
+        let [("/owns", [lo])] = told[..] else { panic!("{collectors:?}: {told:?}") };
+        assert!(lo.is_loopback() && lo.traffic.rx_bytes == 8, "{lo:?}");
+        let [lo] = &readings.host_devices.expect("told")[..] else { panic!("{collectors:?}") };
+        assert_eq!((lo.device.traffic.rx_bytes, lo.is_physical), (1, false));
+    }
+    let readings = take(&[Collector::Machine]).await;
+    assert!(readings.devices.is_empty() && readings.host_devices.is_none());
+}
+
+#[tokio::test]
+async fn a_network_that_cannot_be_read_is_a_loss_of_whoever_asked_first_of_all() {
+    let host = Host::new();
+    let snapshot = networks(&host);
+    fs::write(host.root.path().join("8/net/dev"), "").expect("written");
+    for (collectors, blamed) in [
+        (Collectors::NONE.with(Collector::Process), Collector::Process),
+        (Collectors::NONE.with(Collector::Process).with(Collector::Network), Collector::Network),
+    ] {
+        let readings = host.survey.take(&snapshot, collectors, Instant::now() + PATIENCE).await;
+        assert!(readings.devices.is_empty() && readings.host_devices.is_some());
+        assert_eq!(readings.losses.get(blamed, Reason::Malformed), 1);
+        let outcome = readings.outcomes.iter().find(|it| it.collector == blamed).expect("asked");
+        assert!(!outcome.is_complete && outcome.duration_ns > 0, "{outcome:?}");
+    }
+}
+
 #[test]
 fn a_reader_that_panics_costs_its_job() {
     let lanes = Arc::new(Semaphore::new(1));
-    let jobs = vec![Job::HostTraffic, Job::Machine];
+    let jobs = vec![Job::HostNetwork { collector: Collector::Process }, Job::Machine];
     let round = Round::new(jobs);
     let (sender, mut told) = mpsc::channel(2);
     let permit = Arc::clone(&lanes).try_acquire_owned().expect("free");
     let read = |job: &Job, _: &mut Buffer, _: &mut Losses| match job {
-        Job::HostTraffic => panic!("a reader's bug, for the test"),
+        Job::HostNetwork { .. } => panic!("a reader's bug, for the test"),
         _ => Finding::Machine(crate::model::readings::Machine::default()),
     };
     round.run(permit, read, &Stuck::default(), &sender);

@@ -21,22 +21,31 @@ use crate::{
 
 /// A process that a cgroup lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Listed {
+pub(in crate::source) struct Listed {
     /// Its pid, never 0.
-    pub(super) pid: u32,
+    pub(in crate::source) pid: u32,
     /// Whether it is in a cgroup inside the container's.
-    pub(super) is_nested: bool,
+    pub(in crate::source) is_nested: bool,
 }
 
-/// The processes (not threads) of a container's cgroups by pid, each once: v1 may list one
-/// twice, and one that moves meanwhile is seen in two cgroups.
+/// What a container's cgroups list.
+#[derive(Debug)]
+pub(in crate::source) struct Listing {
+    /// Processes by pid, each once.
+    pub(in crate::source) processes: Vec<Listed>,
+    /// What could not be read of the lists, for whoever asked for them to count.
+    pub(in crate::source) losses: Losses,
+}
+
+/// The processes (not threads) of a container's cgroups, each once: v1 may list one twice,
+/// and one that moves meanwhile is seen in two cgroups.
 pub(super) fn list(
     hierarchy: &Path,
     target: &Target,
+    collector: Collector,
     buffer: &mut Buffer,
-    losses: &mut Losses,
-) -> Vec<Listed> {
-    let mut listed = Vec::new();
+) -> Listing {
+    let (mut processes, mut losses) = (Vec::new(), Losses::default());
     for cgroup in &target.cgroups {
         let path = hierarchy.join(cgroup.trim_start_matches('/'));
         let is_nested = *cgroup != target.path;
@@ -47,7 +56,7 @@ pub(super) fn list(
                 let (mut hidden, mut malformed) = (0, 0);
                 for pid in pids(bytes) {
                     match pid {
-                        Ok(pid) => listed.push(Listed { pid, is_nested }),
+                        Ok(pid) => processes.push(Listed { pid, is_nested }),
                         Err(Reason::Hidden) => hidden += 1,
                         Err(_) => malformed += 1,
                     }
@@ -55,7 +64,7 @@ pub(super) fn list(
                 for (loss, number) in
                     [(Loss::of(Reason::Hidden), hidden), (Loss::malformed(), malformed)]
                 {
-                    loss.count_many(number, Collector::Process, format_args!("{file}"), losses);
+                    loss.count_many(number, collector, format_args!("{file}"), &mut losses);
                 }
             }
             // Of threads only: the cgroup above them lists their processes.
@@ -63,17 +72,17 @@ pub(super) fn list(
                 if !is_nested {
                     // That one is not the container's, and lists others' processes too.
                     let loss = Loss::from(error).because(Reason::Hidden);
-                    loss.count(Collector::Process, format_args!("{file}"), losses);
+                    loss.count(collector, format_args!("{file}"), &mut losses);
                 }
             }
             Err(error) => {
-                Loss::from(error).count(Collector::Process, format_args!("{file}"), losses);
+                Loss::from(error).count(collector, format_args!("{file}"), &mut losses);
             }
         }
     }
-    listed.sort_unstable();
-    listed.dedup_by_key(|it| it.pid);
-    listed
+    processes.sort_unstable();
+    processes.dedup_by_key(|it| it.pid);
+    Listing { processes, losses }
 }
 
 /// Pids, one a line. 0 stands for a process of a pid namespace that can't be seen from the
@@ -111,14 +120,13 @@ mod tests {
             fs::create_dir(root.path().join(cgroup)).expect("made");
             fs::write(root.path().join(cgroup).join("cgroup.procs"), pids).expect("written");
         }
-        let mut losses = Losses::default();
         let target = target(&["/c", "/c/in", "/c/empty", "/c/gone"]);
-        let listed = list(root.path(), &target, &mut Buffer::default(), &mut losses);
+        let listed = list(root.path(), &target, Collector::Network, &mut Buffer::default());
         let expected = [(4, false), (30, false), (200, true)];
-        assert_eq!(listed, expected.map(|(pid, is_nested)| Listed { pid, is_nested }));
+        assert_eq!(listed.processes, expected.map(|(pid, is_nested)| Listed { pid, is_nested }));
         let mut vanished = Losses::default();
-        vanished.count(Collector::Process, Reason::Vanished);
-        assert_eq!(losses, vanished);
+        vanished.count(Collector::Network, Reason::Vanished);
+        assert_eq!(listed.losses, vanished);
     }
 
     #[test]

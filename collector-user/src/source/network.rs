@@ -1,0 +1,182 @@
+//! Collector `network`: Which network the processes of a container are in (`ns/net`), and
+//! what the kernel says of a network's interfaces (`net/dev`).
+//!
+//! Owns whom to ask, and in what order. In the log, files of processes are named by their
+//! place below procfs. Must not decide under which container a shared network is told, nor
+//! keep what a container's processes answered.
+
+mod devices;
+mod host;
+mod inquiry;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use self::inquiry::{Failure, Untold, Visit};
+use super::{
+    files::{Buffer, Directory},
+    lookup::{Listing, Lookup, Places},
+    losses::Loss,
+};
+use crate::model::{
+    collectors::Collector,
+    losses::Losses,
+    network::{Device, HostDevice, Seat, members::Answer},
+    targets::Target,
+};
+
+/// The most processes of a container that are asked for its network: each may have ended,
+/// or refuse; when so many do, the others will hardly be better.
+const MAX_ASKED: usize = 5;
+
+/// Asks processes for networks.
+#[derive(Debug)]
+pub struct NetworkReader {
+    lookup: Lookup,
+    /// sysfs, which knows physical interfaces (`--path.sysfs`).
+    sysfs: PathBuf,
+    /// Inode number of the host's network namespace, once it is known.
+    host_netns: OnceLock<u64>,
+}
+
+impl NetworkReader {
+    /// A reader; it opens nothing yet.
+    pub fn new(places: Places, sysfs: PathBuf) -> Self {
+        Self { lookup: Lookup::new(places), sysfs, host_netns: OnceLock::new() }
+    }
+
+    /// Asks a container's processes which network they are in, one after the other, until one
+    /// tells: first `hint`, if it is (still) one of them, then those of the container's own
+    /// cgroup, then those of the ones inside. If nobody tells, that is counted once, under
+    /// collector `network`.
+    pub fn ask(
+        &self,
+        target: &Target,
+        hint: Option<u32>,
+        buffer: &mut Buffer,
+        losses: &mut Losses,
+    ) -> Answer {
+        let collector = Collector::Network;
+        let Some(procfs) = self.lookup.procfs_for(target, collector, buffer, losses) else {
+            return Answer::Unknown;
+        };
+        let listing = self.lookup.list(target, collector, buffer);
+        losses.add(&listing.losses);
+        if listing.processes.is_empty() {
+            let is_known = listing.losses.is_complete(collector);
+            return if is_known { Answer::Empty } else { Answer::Unknown };
+        }
+        let host = match self.host(&procfs, buffer) {
+            Ok(host) => host,
+            Err(untold) => {
+                untold.count(collector, losses);
+                return Answer::Unknown;
+            }
+        };
+        let mut failure = Failure::default();
+        for pid in in_order(&listing, hint).take(MAX_ASKED) {
+            match Visit::pay(&procfs, pid) {
+                Ok(visit) if visit.netns == host => return Answer::Host,
+                Ok(Visit { netns, .. }) => return Answer::In(Seat { netns, pid }),
+                Err(untold) => failure.note(untold),
+            }
+        }
+        let worst = self.worst(failure, &procfs, target, collector, buffer);
+        count(worst, &listing, collector, losses);
+        Answer::Unknown
+    }
+
+    /// Reads `net/dev` of a network: all of its interfaces, or `None`, which is counted once
+    /// under the collector that wants to know. Asks the process in the seat, if it still is
+    /// in that network, else others of the container that are.
+    pub fn devices(
+        &self,
+        target: &Target,
+        seat: Seat,
+        collector: Collector,
+        buffer: &mut Buffer,
+        losses: &mut Losses,
+    ) -> Option<Vec<Device>> {
+        let procfs = self.lookup.procfs_for(target, collector, buffer, losses)?;
+        let mut failure = Failure::default();
+        match inquiry::devices(&procfs, seat, buffer) {
+            Ok(devices) => return Some(devices),
+            Err(untold) => failure.note(untold),
+        }
+        let listing = self.lookup.list(target, collector, buffer);
+        losses.add(&listing.losses);
+        let others = in_order(&listing, None).filter(|pid| *pid != seat.pid);
+        for pid in others.take(MAX_ASKED) {
+            match inquiry::devices(&procfs, Seat { pid, ..seat }, buffer) {
+                Ok(devices) => return Some(devices),
+                Err(untold) => failure.note(untold),
+            }
+        }
+        let worst = self.worst(failure, &procfs, target, collector, buffer);
+        count(worst, &listing, collector, losses);
+        None
+    }
+
+    /// Reads `net/dev` of the host's own network: all of its interfaces, or `None`, which is
+    /// counted once under the collector that wants to know.
+    pub fn host_devices(
+        &self,
+        collector: Collector,
+        buffer: &mut Buffer,
+        losses: &mut Losses,
+    ) -> Option<Vec<HostDevice>> {
+        let procfs = self.lookup.procfs(collector, losses)?;
+        host::devices(&procfs, &self.sysfs, collector, buffer, losses)
+    }
+
+    /// Inode number of the host's network namespace; `None` if nobody who is in it may be
+    /// asked, which is counted.
+    pub fn host_netns(&self, buffer: &mut Buffer, losses: &mut Losses) -> Option<u64> {
+        let procfs = self.lookup.procfs(Collector::Network, losses)?;
+        self.host(&procfs, buffer).map_err(|it| it.count(Collector::Network, losses)).ok()
+    }
+
+    fn host(&self, procfs: &Directory, buffer: &mut Buffer) -> Result<u64, Untold> {
+        match self.host_netns.get() {
+            Some(netns) => Ok(*netns),
+            None => host::netns(procfs, buffer).map(|netns| *self.host_netns.get_or_init(|| netns)),
+        }
+    }
+
+    /// What is worst of a failure, now that it is told what has become of a process that was
+    /// not there.
+    fn worst(
+        &self,
+        Failure(worst): Failure,
+        procfs: &Directory,
+        target: &Target,
+        collector: Collector,
+        buffer: &mut Buffer,
+    ) -> Option<Untold> {
+        let mut worst = worst?;
+        if worst.is_absent {
+            let pids = [worst.pid];
+            for (_, fate) in self.lookup.fates(&pids, procfs, target, collector, buffer) {
+                worst.loss = Loss::of(fate);
+            }
+        }
+        Some(worst)
+    }
+}
+
+/// Whom to ask first: the one that is hinted at, those of the container's own cgroup, those
+/// of the ones inside; each by pid.
+fn in_order(listing: &Listing, hint: Option<u32>) -> impl Iterator<Item = u32> {
+    let mut processes = listing.processes.clone();
+    processes.sort_by_key(|it| (Some(it.pid) != hint, it.is_nested));
+    processes.into_iter().map(|it| it.pid)
+}
+
+/// Counts why nobody tells. A race is not counted again where it has already cost a list.
+fn count(worst: Option<Untold>, listing: &Listing, collector: Collector, losses: &mut Losses) {
+    let is_news = |it: &Untold| it.is_fault() || listing.losses == Losses::default();
+    if let Some(untold) = worst.filter(is_news) {
+        untold.count(collector, losses);
+    }
+}
