@@ -177,13 +177,19 @@ fn the_two_capabilities_are_all_it_takes() {
     let output = run(&mut unprivileged(",+bpf,+perfmon", &["check"]));
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(stdout(&output).contains("warning  networks       CAP_SYS_PTRACE"), "{output:?}");
-    for (capabilities, flag) in
-        [(",+bpf,+perfmon", "--no-collector.process"), (",+bpf,+perfmon,+sys_ptrace", "--slots=9")]
-    {
-        let output = run(&mut unprivileged(capabilities, &["check", flag]));
+    for (capabilities, flags) in [
+        (",+bpf,+perfmon", ["--no-collector.process", "--no-collector.network"]),
+        (",+bpf,+perfmon,+sys_ptrace", ["--slots=9", "--network.slots=9"]),
+    ] {
+        let output = run(&mut unprivileged(capabilities, &["check", flags[0], flags[1]]));
         assert_eq!(code(&output), 0, "{output:?}");
         assert!(!stdout(&output).contains("warning  networks"), "{output:?}");
     }
+    let sockets = ["check", "--collector.network.sockets"];
+    let output = run(&mut unprivileged(",+bpf,+perfmon,+sys_ptrace", &sockets));
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(stdout(&output).contains("warning  sockets "), "{output:?}");
+    assert!(stdout(&output).contains("container_network_socket_* will be missing"), "{output:?}");
     let output = run(&mut unprivileged(",+bpf", &["check"]));
     assert_eq!(code(&output), 77, "{output:?}");
     assert!(stdout(&output).contains("CAP_PERFMON not effective"), "{}", stdout(&output));

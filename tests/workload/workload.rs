@@ -34,7 +34,9 @@ const USAGE: &str = "usage: workload VERB
   hog MB SECS [--in-child MS]     use so much memory, then do nothing; --in-child: a child
                                   does, some ms later, and its end is not the parent's
   cache MB SECS                   write a file of that size, then do nothing
-  send ADDRESS N BYTES            N UDP packets with so many bytes in each";
+  send ADDRESS N BYTES [--every MS]
+                                  N UDP packets with so many bytes in each; one in so
+                                  many ms if told so";
 
 /// CPU time each process of the storm uses by itself: with fork and exit it stays
 /// under a millisecond.
@@ -126,7 +128,12 @@ fn main() {
             sleep(seconds(secs));
         }
         ["cache", mb, secs] => cache(mb, seconds(secs)),
-        ["send", address, packets, bytes] => send(address, number(packets), size(bytes)),
+        ["send", address, packets, bytes] => {
+            send(address, number(packets), size(bytes), Duration::ZERO);
+        }
+        ["send", address, packets, bytes, "--every", ms] => {
+            send(address, number(packets), size(bytes), millis(ms));
+        }
         _ => {
             eprintln!("{USAGE}");
             exit(64);
@@ -317,10 +324,14 @@ fn cache(mb: &str, wall: Duration) {
     sleep(wall);
 }
 
-fn send(address: &str, packets: u64, bytes: usize) {
+fn send(address: &str, packets: u64, bytes: usize, every: Duration) {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     let payload = vec![0; bytes];
+    let mut due = Instant::now();
     for _ in 0..packets {
+        // By the clock: one that was late makes none of the others late.
+        sleep(due.saturating_duration_since(Instant::now()));
+        due += every;
         // Nobody listens there: an error tells of an earlier packet.
         let _ = socket.send_to(&payload, address);
     }
