@@ -12,7 +12,6 @@ pub mod container_id;
 pub mod losses;
 pub mod moment;
 pub mod network;
-pub mod networks;
 pub mod processes;
 pub mod readings;
 pub mod resources;

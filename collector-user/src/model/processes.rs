@@ -2,8 +2,6 @@
 //!
 //! Owns the values in the kernel's own units. Must not read anything.
 
-use super::networks::Network;
-
 /// A container's processes at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerProcesses {
@@ -11,8 +9,6 @@ pub struct ContainerProcesses {
     pub is_empty: bool,
     /// Its processes (thread groups) by pid, as many as may be shown.
     pub processes: Vec<Process>,
-    /// Its network; `None` if none of its processes could be asked.
-    pub network: Option<Network>,
 }
 
 /// One process, as far as it could be read.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     collectors::Collector,
     losses::Losses,
-    network::{Device, HostDevice, Traffic},
+    network::{Device, HostDevice},
     processes::ContainerProcesses,
     resources::Resources,
 };
@@ -18,8 +18,6 @@ use super::{
 pub struct Readings {
     /// Containers' processes, by the path of the container.
     pub processes: HashMap<Arc<str>, ContainerProcesses>,
-    /// Traffic of the host's own physical interfaces.
-    pub host_traffic: Option<Traffic>,
     /// Interfaces of the containers' networks, by the path of the container under which a
     /// network is told.
     pub devices: HashMap<Arc<str>, Vec<Device>>,

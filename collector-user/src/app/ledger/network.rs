@@ -17,14 +17,13 @@ use super::errands::{Answers, Errand, Listings, ask, list, returned};
 use crate::{
     errors::chain,
     model::{
-        collectors::Collector,
         losses::Losses,
         moment::Moment,
         network::{
             Choice, Device, InterfaceId, Link, Role, Seat,
             audit::{Audit, Look},
             interfaces::{Counted, Interfaces, Sighting},
-            members::{Answer, Living, Members, Question},
+            members::{Living, Members},
         },
         snapshot::Snapshot,
         targets::{HOST_PATH, Target},
@@ -50,7 +49,7 @@ const ASK_SOON: Duration = Duration::from_millis(10);
 const EVENTS_PER_TURN: usize = 4_096;
 
 /// Who is in which network, what crossed it, and how that compares.
-pub(super) struct Networks {
+pub(in crate::app) struct Networks {
     reader: Arc<NetworkReader>,
     choice: Choice,
     members: Members,
@@ -75,7 +74,7 @@ pub(super) enum News {
 
 impl Networks {
     /// A keeper that has asked nobody yet. `slots` are those for interfaces.
-    pub(super) fn new(reader: NetworkReader, choice: Choice, slots: u32) -> Self {
+    pub(in crate::app) fn new(reader: NetworkReader, choice: Choice, slots: u32) -> Self {
         let mut losses = Losses::default();
         let host = reader.host_netns(&mut Buffer::default(), &mut losses);
         if host.is_none() {

@@ -239,7 +239,6 @@ fn processes() -> ContainerProcesses {
             Process { pid: 4_002, times: Some(CpuTicks::default()), memory: Memory::default() },
             Process { pid: 4_003, ..Process::default() },
         ],
-        network: None,
     }
 }
 

@@ -396,7 +396,7 @@ impl Fixture {
 
 proptest! {
     #[test]
-    fn no_packet_is_lost_or_counted_twice(steps in prop::collection::vec(step(), 1..120)) {
+    fn no_packet_is_lost_or_counted_twice(steps in prop::collection::vec(step(), 1..60)) {
         let mut it = Fixture::new();
         // The host's interfaces are forgotten by name only, which no step does.
         let mut sent = 0;
@@ -413,7 +413,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_container_is_told_of_never_falls(steps in prop::collection::vec(step(), 1..120)) {
+    fn what_a_container_is_told_of_never_falls(steps in prop::collection::vec(step(), 1..60)) {
         let mut it = Fixture::new();
         let mut before: HashMap<String, u64> = HashMap::new();
         for (slot, step) in (1..).zip(&steps) {
