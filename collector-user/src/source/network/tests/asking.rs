@@ -1,6 +1,6 @@
 //! Which network a container is in, by whoever can tell.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use super::*;
 use crate::source::{fixture::stat, losses::tests::logged};
@@ -122,6 +122,9 @@ fn whoever_is_still_listed_and_not_there_is_hidden() {
     fixture.remove("proc/7/ns/net");
     // 7 has ended; of 8 it is asked what has become of it.
     assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Hidden)));
+    // A fault that is known says more than one that has to be looked into.
+    fixture.netns(7, "net:[x]");
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Malformed)));
 }
 
 #[test]
@@ -197,4 +200,9 @@ fn a_process_whose_first_thread_has_ended_is_asked_by_another() {
     assert_eq!(fixture.ask(None), (seat(2, 8), nothing()));
     let (devices, losses) = fixture.devices(2, 8);
     assert_eq!((devices.map(|it| it.len()), losses), (Some(1), nothing()));
+
+    let link = proc.join("8/task/12/ns/net");
+    fs::remove_file(&link).expect("removed");
+    symlink("net:[x]", &link).expect("linked");
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Malformed)));
 }

@@ -1,6 +1,6 @@
 //! What is told of a network's interfaces: all or nothing, by whoever is in it.
 
-use std::fs;
+use std::{fs, os::unix::net::UnixListener};
 
 use proptest::prelude::*;
 
@@ -61,6 +61,16 @@ fn nobody_tells_of_a_network_that_the_container_has_left() {
     assert_eq!(fixture.devices(2, 8), (None, one(Reason::Vanished)), "nobody is left");
     fixture.remove("cgroup/c");
     assert_eq!(fixture.devices(2, 8), (None, one(Reason::Vanished)), "nor is the container");
+}
+
+#[test]
+fn a_network_that_ends_with_its_last_process_is_no_fault() {
+    let fixture = Fixture::new(None, &[8]);
+    fixture.process(8, 2);
+    fixture.remove("proc/8/net/dev");
+    // To open a socket is answered by ENXIO, as opening `net/dev` is then.
+    let _socket = UnixListener::bind(fixture.root.path().join("proc/8/net/dev")).expect("bound");
+    assert_eq!(fixture.devices(2, 8), (None, one(Reason::Vanished)));
 }
 
 #[test]
