@@ -84,6 +84,8 @@ struct Sources<'a> {
     device: Option<&'a Device>,
     /// Whether it passes on what other interfaces of the host carry, too.
     is_behind_others: bool,
+    /// Whether it is known to be a device of the host.
+    is_physical: bool,
 }
 
 impl<'a> Sources<'a> {
@@ -115,7 +117,8 @@ impl<'a> Sources<'a> {
             // sysfs knows better than the kind of link (a radio has a kind and a device), but
             // it may not have been read.
             let by_link = || it.view.is_some_and(|view| view.link == Link::Physical);
-            it.is_behind_others = !is_physical.get(name).copied().unwrap_or_else(by_link);
+            it.is_physical = is_physical.get(name).copied().unwrap_or_else(by_link);
+            it.is_behind_others = !it.is_physical;
         }
         found
     }
@@ -138,8 +141,8 @@ impl<'a> Sources<'a> {
             (Some(view), _) => {
                 (Some(Count::received(view.traffic)), Some(Count::sent(view.traffic)))
             }
-            // Nothing has ever crossed it: nothing was missed.
-            (None, Some(device)) if device.traffic == Traffic::default() => {
+            // Nothing has ever crossed it, or all of it would have been seen.
+            (None, Some(device)) if device.traffic == Traffic::default() || self.is_physical => {
                 (Some(Count::default()), Some(Count::default()))
             }
             (None, _) => (None, None),
