@@ -34,7 +34,8 @@ const USAGE: &str = "usage: workload VERB
   hog MB SECS [--in-child MS]     use so much memory, then do nothing; --in-child: a child
                                   does, some ms later, and its end is not the parent's
   cache MB SECS                   write a file of that size, then do nothing
-  send ADDRESS N BYTES            N UDP packets with so many bytes in each";
+  send ADDRESS N BYTES            N UDP packets with so many bytes in each
+  bind ADDRESS SECS               have a UDP socket there, and read nothing of it";
 
 /// CPU time each process of the storm uses by itself: with fork and exit it stays
 /// under a millisecond.
@@ -127,6 +128,10 @@ fn main() {
         }
         ["cache", mb, secs] => cache(mb, seconds(secs)),
         ["send", address, packets, bytes] => send(address, number(packets), size(bytes)),
+        ["bind", address, secs] => {
+            let _socket = UdpSocket::bind(address).expect("a socket");
+            sleep(seconds(secs));
+        }
         _ => {
             eprintln!("{USAGE}");
             exit(64);
