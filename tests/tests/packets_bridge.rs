@@ -14,7 +14,7 @@ use slicemeter_tests::{
     daemon::Daemon,
     dockerd::{BRIDGE, Dockerd},
     host::{cpus, require_docker},
-    interfaces::{Interface, assert_exact},
+    interfaces::{Interface, assert_exact, told_of},
     metrics::Exposition,
     netns::Netns,
     packets::assert_same,
@@ -161,8 +161,9 @@ fn receiving_softirqs(cpu: usize) -> u64 {
 /// Steering, Documentation/networking/scaling.rst).
 fn steer(netns: &Netns, cpu: usize) {
     let file = "/sys/class/net/eth0/queues/rx-0/rps_cpus";
-    // What is in /sys depends on where it was mounted.
-    let script = format!("mount -t sysfs sysfs /sys && echo {:x} > {file}", 1_u64 << cpu);
+    // What is in /sys depends on where it was mounted; containers may not write to theirs.
+    let mount = "mount -t sysfs sysfs /sys && mount -o remount,rw /sys";
+    let script = format!("{mount} && echo {:x} > {file}", 1_u64 << cpu);
     netns.run(&["unshare", "--mount", "sh", "-c", &script]);
 }
 
@@ -178,13 +179,13 @@ fn a_busy_bystander_gets_none_of_a_flood() {
     for name in ["sender", "receiver"] {
         docker.run(name, &[], &["sleep", "600"]);
     }
-    let names = ["bystander", "sender", "receiver"];
+    let names = ["bystander", "sender"];
     let networks = names.map(|name| docker.netns_of(name));
     let address = docker.address("receiver", "bridge");
-    steer(&networks[2], cpu);
+    steer(&docker.netns_of("receiver"), cpu);
     // The bystander is known by its own packets, and idle from here on.
     ping(&networks[0], BRIDGE, 56);
-    let all = [0, 1, 2].map(|index| Interface {
+    let all = [0, 1].map(|index| Interface {
         container: names[index],
         netns: &networks[index],
         name: "eth0",
@@ -198,8 +199,12 @@ fn a_busy_bystander_gets_none_of_a_flood() {
     println!("CPU {cpu} of the bystander ran the receiving softirq {softirqs} times");
     assert!(softirqs >= INTERRUPTIONS, "it was interrupted: {softirqs}");
 
-    let [bystander, sender, receiver] = assert_exact(&daemon, all, "after the flood").ours;
+    let settled = assert_exact(&daemon, all, "after the flood");
+    let [bystander, sender] = settled.ours;
     assert!(sender.tx_packets >= FLOOD / 2, "{sender:?}");
+    // Not to the last packet: an interrupt may come where no tracepoint fires.
+    let receiver = told_of(&settled.scrape, "receiver", "eth0").expect("it is told");
+    println!("the receiver: {receiver:?}");
     assert!(receiver.rx_packets >= FLOOD / 2, "{receiver:?}");
     let new = bystander.since(before);
     assert!(new.rx_packets + new.tx_packets <= CHATTER, "asked for addresses: {new:?}");
