@@ -1,4 +1,9 @@
-//! A private Docker engine: own socket, own data, no network set-up, stopped by its pid.
+//! A private Docker engine: own socket, own data, stopped by its pid.
+//!
+//! It changes nothing of the host's network: either it sets none up ([`Dockerd::start`]),
+//! or it runs in a network namespace of its own, and its bridges and what hangs on them are
+//! in there ([`Dockerd::bridged`]). To a container of the latter `--network host` is the
+//! engine's network, not the host's.
 //!
 //! It makes its containers' cgroups itself, below `/docker`, and must be told so: on a v2
 //! host that systemd runs, an engine has systemd make them (`docker-<id>.scope`), and then
@@ -7,6 +12,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::Path,
     process::{Command, Output, Stdio},
     sync::Mutex,
@@ -16,6 +22,7 @@ use std::{
 
 use crate::{
     cgroup,
+    netns::Netns,
     process::{Process, Signal, bound_command},
     scratch::Scratch,
     wait, workload,
@@ -23,6 +30,9 @@ use crate::{
 
 /// The image that the containers run: busybox and the workload.
 pub const IMAGE: &str = "slicemeter-workload:1";
+
+/// Address of the bridge of an engine with a network, in that network.
+pub const BRIDGE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// Containers started or removed at once: two for each of a small machine's CPUs, and
 /// twice that for the time runc waits.
@@ -36,6 +46,8 @@ const STOP_LIMIT: Duration = Duration::from_mins(1);
 pub struct Dockerd {
     process: Option<Process>,
     live_restore: bool,
+    /// Where it runs, if not in the host's.
+    netns: Option<Netns>,
     scratch: Scratch,
 }
 
@@ -51,16 +63,23 @@ pub struct Container {
 impl Dockerd {
     /// Starts it, and waits until its API answers and the image is there.
     pub fn start() -> Self {
-        Self::with(false)
+        Self::with(false, None)
+    }
+
+    /// The same with a network of its own, in which it has its bridge; containers are on it
+    /// unless told otherwise.
+    pub fn bridged() -> Self {
+        Self::with(false, Some(Netns::new()))
     }
 
     /// The same; containers will outlive a stop of the engine.
     pub fn start_live_restore() -> Self {
-        Self::with(true)
+        Self::with(true, None)
     }
 
-    fn with(live_restore: bool) -> Self {
-        let mut this = Self { process: None, live_restore, scratch: Scratch::new("docker") };
+    fn with(live_restore: bool, netns: Option<Netns>) -> Self {
+        let scratch = Scratch::new("docker");
+        let mut this = Self { process: None, live_restore, netns, scratch };
         this.start_again();
         this.import_image();
         this
@@ -69,14 +88,21 @@ impl Dockerd {
     /// Starts the engine after [`Dockerd::stop`].
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let mut command = bound_command("TERM", "dockerd");
+        let mut command = match &self.netns {
+            Some(netns) => netns.bound_command("TERM", &["dockerd"]),
+            None => bound_command("TERM", "dockerd"),
+        };
         command.arg("--host").arg(self.host());
         for (flag, name) in
             [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "docker.pid")]
         {
             command.arg(flag).arg(self.scratch.join(name));
         }
-        command.args(["--bridge=none", "--iptables=false", "--ip-forward=false"]);
+        match self.netns {
+            Some(_) => command.arg("--ip-masq=false").arg(format!("--bip={BRIDGE}/24")),
+            None => command.arg("--bridge=none"),
+        };
+        command.args(["--iptables=false", "--ip-forward=false"]);
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.arg(format!("--live-restore={}", self.live_restore));
         let log = self.scratch.join("dockerd.log");
@@ -89,6 +115,23 @@ impl Dockerd {
             self.output(&["version"]).status.success().then_some(())
         });
         self.process = Some(process);
+    }
+
+    /// The network that it runs in; panics where that is the host's.
+    pub fn netns(&self) -> &Netns {
+        self.netns.as_ref().expect("an engine with a network")
+    }
+
+    /// The network of a running container.
+    pub fn netns_of(&self, name: &str) -> Netns {
+        Netns::of(self.pid(name))
+    }
+
+    /// A running container's address in one of the engine's networks.
+    pub fn address(&self, name: &str, network: &str) -> Ipv4Addr {
+        let format = format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}");
+        let address = self.docker(&["inspect", "--format", &format, name]);
+        address.parse().unwrap_or_else(|_| panic!("{name} is not in {network}: {address:?}"))
     }
 
     /// Stops the engine.
@@ -146,13 +189,13 @@ impl Dockerd {
 
     /// Starts a container that runs `workload ARGUMENTS`.
     pub fn run(&self, name: &str, options: &[&str], arguments: &[&str]) -> Container {
-        let id = self.docker(&run_line(&["--detach"], name, options, arguments));
+        let id = self.docker(&self.run_line(&["--detach"], name, options, arguments));
         Container { id, name: name.to_owned() }
     }
 
     /// Makes a container that is not started.
     pub fn create(&self, name: &str, arguments: &[&str]) {
-        let line = run_line(&[], name, &[], arguments);
+        let line = self.run_line(&[], name, &[], arguments);
         self.docker(&[&["create"], &line[1..]].concat());
     }
 
@@ -161,14 +204,19 @@ impl Dockerd {
         self.docker(&[&["exec", "--detach", name, "/bin/workload"], arguments].concat());
     }
 
+    /// Runs a command in a container to its end; its stdout.
+    pub fn exec_to_end(&self, name: &str, command: &[&str]) -> String {
+        self.docker(&[&["exec", name], command].concat())
+    }
+
     /// Runs a container to its end and removes it; its stdout.
     pub fn run_to_end(&self, name: &str, options: &[&str], arguments: &[&str]) -> String {
-        self.docker(&run_line(&["--rm"], name, options, arguments))
+        self.docker(&self.run_line(&["--rm"], name, options, arguments))
     }
 
     /// A command that runs a container in the foreground, for its pipes.
     pub fn run_command(&self, name: &str, options: &[&str], arguments: &[&str]) -> Command {
-        self.command(&run_line(&["--interactive"], name, options, arguments))
+        self.command(&self.run_line(&["--interactive"], name, options, arguments))
     }
 
     /// Starts many, some at once; in the order of `names`.
@@ -199,6 +247,20 @@ impl Dockerd {
         cgroup::path_of(self.pid(name))
     }
 
+    fn run_line<'a>(
+        &self,
+        how: &[&'a str],
+        name: &'a str,
+        options: &[&'a str],
+        arguments: &[&'a str],
+    ) -> Vec<&'a str> {
+        // Where there is no bridge. Naming two networks is not replacing one.
+        let is_told = self.netns.is_some() || options.contains(&"--network");
+        let network: &[&str] = if is_told { &[] } else { &["--network", "none"] };
+        let common = ["--log-driver", "none", "--name", name];
+        [&["run"], how, network, &common, options, &[IMAGE], arguments].concat()
+    }
+
     fn remove_all(&mut self) {
         if self.process.is_none() {
             self.start_again();
@@ -208,21 +270,8 @@ impl Dockerd {
     }
 }
 
-fn run_line<'a>(
-    how: &[&'a str],
-    name: &'a str,
-    options: &[&'a str],
-    arguments: &[&'a str],
-) -> Vec<&'a str> {
-    // There is no bridge. Naming two networks is not replacing one.
-    let network: &[&str] =
-        if options.contains(&"--network") { &[] } else { &["--network", "none"] };
-    let common = ["--log-driver", "none", "--name", name];
-    [&["run"], how, network, &common, options, &[IMAGE], arguments].concat()
-}
-
 /// Does `work` for each item in [`PARALLEL`] threads.
-fn in_parallel<T: Send>(items: &[String], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
+pub fn in_parallel<T: Send>(items: &[String], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
     let queue = Mutex::new(items.iter());
     let results = Mutex::new(Vec::with_capacity(items.len()));
     thread::scope(|scope| {

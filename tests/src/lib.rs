@@ -10,7 +10,9 @@
 //! - [`cgroup`]: cgroups of our own, and the kernel's own figures for any cgroup.
 //! - [`controllers`], [`procfs`]: what the kernel's files tell, to compare with.
 //! - [`dockerd`]: a private Docker engine; [`stats`]: what `docker stats` shows.
-//! - [`network`]: wires between containers.
+//! - [`netns`]: networks and cables between them; [`traffic`]: what goes over these.
+//! - [`packets`]: the programs that account packets, loaded by ourselves.
+//! - [`interfaces`]: what the daemon tells of interfaces, beside `net/dev`.
 //! - [`daemon`]: the real `slicemeter`.
 //! - [`metrics`]: a strict reader of the exposition format.
 //! - [`collectors`]: what the daemon says of its collectors.
@@ -39,9 +41,9 @@ pub mod daemon;
 pub mod dockerd;
 pub mod foreground;
 pub mod host;
+pub mod interfaces;
 pub mod metrics;
 pub mod netns;
-pub mod network;
 pub mod packets;
 pub mod process;
 pub mod procfs;

@@ -60,6 +60,11 @@ impl Exposition {
         Ok(this)
     }
 
+    /// All series of a name.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(move |sample| sample.name == name)
+    }
+
     /// All series of a name that have these labels (and perhaps others).
     pub fn select<'a>(
         &'a self,
@@ -87,6 +92,11 @@ impl Exposition {
     /// [`Exposition::get`] where there must be one.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.get(name, labels).unwrap_or_else(|| panic!("no series {name}{labels:?}"))
+    }
+
+    /// [`Exposition::value`] of what counts things.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        whole(self.value(name, labels))
     }
 
     /// The sum over the series of a name that have these labels; 0 if there is none.
@@ -164,6 +174,11 @@ impl Monotone {
             }
         }
     }
+}
+
+/// A whole number below 2^53, which is exact; panics if it is none.
+pub fn whole(value: f64) -> u64 {
+    format!("{value}").parse().unwrap_or_else(|_| panic!("{value} is no count"))
 }
 
 /// Counts on the wire are whole numbers below 2^53: exactly comparable.

@@ -1,8 +1,8 @@
-//! Network namespaces of our own, joined by virtual cables, and the kernel's own counts.
+//! Network namespaces, our own and those of containers, and virtual cables between them.
 //!
-//! A namespace is held by a process that ends with its test, and the cables' ends are in
-//! such namespaces: nothing of it outlives the test, and the host's own network never
-//! notices. It must not read anything of the daemon's.
+//! One of our own is held by a process that ends with its test, and the cables' ends are
+//! in such namespaces or in containers': nothing of it outlives the test, and the host's
+//! own network never notices. It must not read anything of the daemon's.
 
 use std::{
     collections::BTreeMap,
@@ -15,9 +15,12 @@ use std::{
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use slicemeter::model::network::Traffic;
 
-use crate::{process::bound_command, wait};
+use crate::{
+    process::bound_command,
+    procfs::{self, Device},
+    wait,
+};
 
 /// How long a process takes to get its own namespace.
 const NAMESPACE_LIMIT: Duration = Duration::from_secs(10);
@@ -26,10 +29,12 @@ const NAMESPACE_LIMIT: Duration = Duration::from_secs(10);
 const NO_IPV6: &str = "for f in default all; do f=/proc/sys/net/ipv6/conf/$f/disable_ipv6; \
                        [ ! -e $f ] || echo 1 > $f; done";
 
-/// A network namespace, held by a process.
+/// A network namespace, by a process that is in it.
 #[derive(Debug)]
 pub struct Netns {
-    holder: Child,
+    pid: u32,
+    /// Of one of our own: it is there for nothing else.
+    holder: Option<Child>,
 }
 
 impl Netns {
@@ -38,7 +43,7 @@ impl Netns {
         let mut command = bound_command("KILL", "unshare");
         command.args(["--net", "sleep", "infinity"]).stdout(Stdio::null());
         let holder = command.spawn().expect("unshare (util-linux)");
-        let netns = Self { holder };
+        let netns = Self { pid: holder.id(), holder: Some(holder) };
         let host = inum("/proc/self/ns/net");
         wait::until("a network namespace", NAMESPACE_LIMIT, || {
             (netns.inum() != host).then_some(())
@@ -49,9 +54,14 @@ impl Netns {
         netns
     }
 
-    /// The process that holds it.
+    /// The one that a process is in, as long as that process lives.
+    pub fn of(pid: u32) -> Self {
+        Self { pid, holder: None }
+    }
+
+    /// A process that is in it.
     pub fn pid(&self) -> u32 {
-        self.holder.id()
+        self.pid
     }
 
     /// Its inode number.
@@ -76,7 +86,12 @@ impl Netns {
 
     /// A command in it, to be started by the caller.
     pub fn command(&self, command: &[&str]) -> Command {
-        let mut nsenter = bound_command("KILL", "nsenter");
+        self.bound_command("KILL", command)
+    }
+
+    /// The same; it gets `signal` when the thread that starts it ends.
+    pub fn bound_command(&self, signal: &str, command: &[&str]) -> Command {
+        let mut nsenter = bound_command(signal, "nsenter");
         nsenter.arg(format!("--net={}", self.path())).args(command);
         nsenter
     }
@@ -110,10 +125,8 @@ impl Netns {
     }
 
     /// What the kernel says of each of its interfaces (`/proc/PID/net/dev`).
-    pub fn devices(&self) -> BTreeMap<String, Traffic> {
-        let path = format!("/proc/{}/net/dev", self.pid());
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        text.lines().skip(2).map(device).collect()
+    pub fn devices(&self) -> BTreeMap<String, Device> {
+        procfs::devices(self.pid)
     }
 
     fn path(&self) -> String {
@@ -129,38 +142,14 @@ impl Default for Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // Its own child, which may be gone.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        if let Some(holder) = &mut self.holder {
+            // It may be gone.
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
     }
 }
 
 fn inum(path: &str) -> u64 {
     fs::metadata(path).map_or(0, |file| file.ino())
-}
-
-/// A line of `net/dev`: name, then eight numbers received and eight sent.
-fn device(line: &str) -> (String, Traffic) {
-    let (name, numbers) = line.split_once(':').expect("a name");
-    let numbers: Vec<u64> =
-        numbers.split_whitespace().map(|number| number.parse().expect("a number")).collect();
-    let traffic = Traffic {
-        rx_bytes: numbers[0],
-        rx_packets: numbers[1],
-        tx_bytes: numbers[8],
-        tx_packets: numbers[9],
-    };
-    (name.trim().to_owned(), traffic)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_net_dev_is_understood() {
-        let line = "  eth0: 100 2 3 4 5 6 7 8 900 10 11 12 13 14 15 16";
-        let traffic = Traffic { rx_bytes: 100, rx_packets: 2, tx_bytes: 900, tx_packets: 10 };
-        assert_eq!(device(line), ("eth0".to_owned(), traffic));
-    }
 }

@@ -1,9 +1,11 @@
 //! What `/proc` tells of a process, read as plainly as can be.
 //!
 //! It is what the daemon's values are compared with: it must not share any code with the
-//! daemon.
+//! daemon but the plain values that both end in.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
+
+use slicemeter::model::network::Traffic;
 
 /// CPU times of a process in clock ticks: user, system, and those of children that were
 /// waited for. `None` if it is gone.
@@ -34,22 +36,66 @@ fn line_kb(file: &str, key: &str) -> Option<f64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Traffic of a process' network: bytes and packets received, bytes and packets sent,
-/// over all interfaces but `lo`.
-pub fn traffic(pid: u32) -> [f64; 4] {
+/// An interface's line in `net/dev`: the kernel's own counts since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Bytes and packets.
+    pub traffic: Traffic,
+    /// What went wrong.
+    pub faults: Faults,
+}
+
+/// Packets that did not get through an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Received wrong.
+    pub rx_errors: u64,
+    /// Received and dropped.
+    pub rx_dropped: u64,
+    /// Not sent.
+    pub tx_errors: u64,
+    /// Dropped in place of being sent.
+    pub tx_dropped: u64,
+}
+
+/// The interfaces of a process' network, by name.
+pub fn devices(pid: u32) -> BTreeMap<String, Device> {
     let path = format!("/proc/{pid}/net/dev");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let mut sums = [0.0; 4];
-    for line in text.lines().skip(2) {
-        let (name, counts) = line.split_once(':').expect("an interface");
-        if name.trim() == "lo" {
-            continue;
-        }
-        let counts: Vec<f64> =
-            counts.split_ascii_whitespace().map(|word| word.parse().expect("a count")).collect();
-        for (sum, index) in sums.iter_mut().zip([0, 1, 8, 9]) {
-            *sum += counts[index];
-        }
+    text.lines().skip(2).map(device).collect()
+}
+
+/// Traffic of a process' network, over all interfaces but `lo`.
+pub fn traffic(pid: u32) -> Traffic {
+    let others = devices(pid).into_iter().filter(|(name, _)| name != "lo");
+    others.map(|(_, device)| device.traffic).sum()
+}
+
+/// A line of `net/dev`: name, then eight numbers received and eight sent.
+fn device(line: &str) -> (String, Device) {
+    let (name, numbers) = line.split_once(':').expect("a name");
+    let numbers: Vec<u64> =
+        numbers.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    let [rx_bytes, rx_packets, rx_errors, rx_dropped, ..] = numbers[..] else {
+        panic!("not a line of net/dev: {line}")
+    };
+    let [tx_bytes, tx_packets, tx_errors, tx_dropped, ..] = numbers[8..] else {
+        panic!("not a line of net/dev: {line}")
+    };
+    let traffic = Traffic { rx_bytes, rx_packets, tx_bytes, tx_packets };
+    let faults = Faults { rx_errors, rx_dropped, tx_errors, tx_dropped };
+    (name.trim().to_owned(), Device { traffic, faults })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_net_dev_is_understood() {
+        let line = "  eth0: 100 2 3 4 5 6 7 8 900 10 11 12 13 14 15 16";
+        let traffic = Traffic { rx_bytes: 100, rx_packets: 2, tx_bytes: 900, tx_packets: 10 };
+        let faults = Faults { rx_errors: 3, rx_dropped: 4, tx_errors: 11, tx_dropped: 12 };
+        assert_eq!(device(line), ("eth0".to_owned(), Device { traffic, faults }));
     }
-    sums
 }

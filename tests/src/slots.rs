@@ -2,25 +2,30 @@
 
 use crate::{cgroup, metrics::Exposition};
 
-/// `slicemeter_slots`.
+/// `slicemeter_slots`, or another kind of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
-    /// Owned by a cgroup.
+    /// Owned by a cgroup, or an interface.
     pub used: u64,
     /// To be had.
     pub free: u64,
-    /// Of a cgroup that is gone, and not cleared yet.
+    /// Of one that is gone, and not cleared yet.
     pub retiring: u64,
 }
 
 impl Slots {
-    /// Reads them from a scrape.
+    /// Those of cgroups.
     pub fn of(scrape: &Exposition) -> Self {
-        let state = |state| {
-            let value = scrape.value("slicemeter_slots", &[("state", state)]);
-            // Exact: far below 2^53.
-            format!("{value}").parse().expect("a whole number")
-        };
+        Self::of_kind(scrape, "slicemeter_slots")
+    }
+
+    /// Those of interfaces.
+    pub fn of_networks(scrape: &Exposition) -> Self {
+        Self::of_kind(scrape, "slicemeter_network_slots")
+    }
+
+    fn of_kind(scrape: &Exposition, name: &str) -> Self {
+        let state = |state| scrape.count(name, &[("state", state)]);
         Self { used: state("used"), free: state("free"), retiring: state("retiring") }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::netns::Netns;
+use crate::{netns::Netns, workload};
 
 /// How long a stream may stand still.
 const STREAM_LIMIT: Duration = Duration::from_secs(20);
@@ -20,6 +20,12 @@ const CHUNK_BYTES: usize = 128 << 10;
 pub fn ping(from: &Netns, to: Ipv4Addr, bytes: u32) {
     let (to, bytes) = (to.to_string(), bytes.to_string());
     from.run(&["busybox", "ping", "-q", "-c", "5", "-i", "0.05", "-W", "5", "-s", &bytes, &to]);
+}
+
+/// Sends so many UDP packets with so many bytes each to a port where nobody listens.
+pub fn send(from: &Netns, to: Ipv4Addr, packets: u32, bytes: u32) {
+    let (program, to) = (workload::binary().to_string_lossy(), format!("{to}:9"));
+    from.run(&[&program, "send", &to, &packets.to_string(), &bytes.to_string()]);
 }
 
 /// Sends datagrams as fast as it can; whether anyone takes them is another matter.

@@ -1,21 +1,23 @@
 //! Containers' networks: sums over interfaces, each network told once, the host's never.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
+use slicemeter::model::network::Traffic;
 use slicemeter_tests::{
     collectors::faults,
     daemon::Daemon,
     dockerd::{Container, Dockerd},
     host::require_docker,
-    metrics::Exposition,
-    network::{Wire, send},
+    metrics::{Exposition, whole},
+    netns::Netns,
     procfs::traffic,
+    traffic::send,
     wait,
 };
 
 const SEEN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Series, and what their label `type` says; in the order of [`traffic`].
+/// Series, and what their label `type` says: of what is received, and of what is sent.
 const SERIES: [(&str, &str); 4] = [
     ("node_container_net_rxbytes", "rx_bytes"),
     ("node_container_net_rxpackets", "rx_packets"),
@@ -26,17 +28,15 @@ const SERIES: [(&str, &str); 4] = [
 const PACKETS: u32 = 400;
 const PACKET_BYTES: u32 = 1_000;
 
-fn told(scrape: &Exposition, container: &Container) -> Option<[f64; 4]> {
+fn told(scrape: &Exposition, container: &Container) -> Option<Traffic> {
     let labels = |kind| [("id", &*container.id), ("name", &*container.name), ("type", kind)];
     let values = SERIES.map(|(name, kind)| scrape.get(name, &labels(kind)));
     let some: Vec<f64> = values.iter().flatten().copied().collect();
     assert!(some.is_empty() || some.len() == 4, "{}: {values:?}", container.name);
-    some.try_into().ok()
-}
-
-/// Counts on the wire are whole numbers: their bits tell whether they are the same.
-fn exact(counts: [f64; 4]) -> [u64; 4] {
-    counts.map(f64::to_bits)
+    let [rx_bytes, rx_packets, tx_bytes, tx_packets] = some.try_into().ok()?;
+    let [rx_bytes, rx_packets, tx_bytes, tx_packets] =
+        [rx_bytes, rx_packets, tx_bytes, tx_packets].map(whole);
+    Some(Traffic { rx_bytes, rx_packets, tx_bytes, tx_packets })
 }
 
 fn not_charged(scrape: &Exposition, reason: &str) -> f64 {
@@ -60,31 +60,37 @@ fn a_networks_traffic_is_the_sum_over_its_interfaces_told_once() {
     assert!(shared_before >= 1.0, "the one that joined: {shared_before}");
 
     let pids = [docker.pid("left"), docker.pid("right")];
-    let wires = [Wire::lay(1, "eth0", pids), Wire::lay(2, "wan7", pids)];
-    for Wire { addresses: [left, right] } in &wires {
-        send(pids[0], right, PACKETS, PACKET_BYTES);
-        send(pids[1], left, PACKETS / 2, PACKET_BYTES);
+    let [left_netns, right_netns] = pids.map(Netns::of);
+    for (number, name) in [(1, "eth0"), (2, "wan7")] {
+        // For tests of networks (RFC 2544): no one else's.
+        let [left, right] = [1, 2].map(|host| Ipv4Addr::new(198, 18, number, host));
+        Netns::connect([(&left_netns, name, left), (&right_netns, name, right)]);
+        send(&left_netns, right, PACKETS, PACKET_BYTES);
+        send(&right_netns, left, PACKETS / 2, PACKET_BYTES);
     }
     // Not the container's: sent and received on its `lo`.
-    send(pids[0], "127.0.0.1", PACKETS, PACKET_BYTES);
+    send(&left_netns, Ipv4Addr::LOCALHOST, PACKETS, PACKET_BYTES);
     for (container, pid, sent) in [(&left, pids[0], PACKETS), (&right, pids[1], PACKETS / 2)] {
         let name = &container.name;
         let (ours, kernel) = wait::until("a moment of silence", SEEN_LIMIT, || {
             let (before, scrape, after) = (traffic(pid), daemon.scrape(), traffic(pid));
             let ours = told(&scrape, container).unwrap_or_else(|| panic!("{name} isn't told"));
-            (exact(before) == exact(after)).then_some((ours, before))
+            (before == after).then_some((ours, before))
         });
         println!("{name}: received and sent {kernel:?}");
-        assert_eq!(exact(ours), exact(kernel), "{name}: {ours:?}");
-        let least = f64::from(2 * sent * PACKET_BYTES);
-        assert!(kernel[2] > least, "{name} has sent through both: {kernel:?}");
+        assert_eq!(ours, kernel, "{name}");
+        let least = u64::from(2 * sent * PACKET_BYTES);
+        assert!(kernel.tx_bytes > least, "{name} has sent through both: {kernel:?}");
     }
     let scrape = daemon.scrape();
     assert_eq!(told(&scrape, &joined), None, "its traffic is told of the one that it joined");
-    assert_eq!(told(&scrape, &lonely), Some([0.0; 4]), "a network with `lo` alone is silent");
-    assert!(
-        told(&scrape, &left).is_some_and(|ours| ours[2] < f64::from(4 * PACKETS * PACKET_BYTES))
+    assert_eq!(
+        told(&scrape, &lonely),
+        Some(Traffic::default()),
+        "a network with `lo` alone is silent"
     );
+    let most = u64::from(4 * PACKETS * PACKET_BYTES);
+    assert!(told(&scrape, &left).is_some_and(|ours| ours.tx_bytes < most), "without its `lo`");
     assert_eq!(faults(&scrape), [""; 0]);
 
     // Whoever joined goes on with it when the other has gone.

@@ -36,7 +36,8 @@ const USAGE: &str = "usage: workload VERB
   cache MB SECS                   write a file of that size, then do nothing
   send ADDRESS N BYTES [--every MS]
                                   N UDP packets with so many bytes in each; one in so
-                                  many ms if told so";
+                                  many ms if told so
+  bind ADDRESS SECS               have a UDP socket there, and read nothing of it";
 
 /// CPU time each process of the storm uses by itself: with fork and exit it stays
 /// under a millisecond.
@@ -133,6 +134,10 @@ fn main() {
         }
         ["send", address, packets, bytes, "--every", ms] => {
             send(address, number(packets), size(bytes), millis(ms));
+        }
+        ["bind", address, secs] => {
+            let _socket = UdpSocket::bind(address).expect("a socket");
+            sleep(seconds(secs));
         }
         _ => {
             eprintln!("{USAGE}");

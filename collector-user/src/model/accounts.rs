@@ -250,9 +250,11 @@ impl Accounts {
             // The container's own cgroup was made before those in it.
             it.life = if cgroup.path == *root { id } else { it.life };
         }
-        let mut living: Vec<_> = living.into_values().collect();
-        living.iter_mut().for_each(|it| it.target.cgroups.sort_unstable());
-        living
+        let sorted = |mut it: Living| {
+            it.target.cgroups.sort_unstable();
+            it
+        };
+        living.into_values().map(sorted).collect()
     }
 
     /// Ends the series of containers that have been gone for long enough; tells which.

@@ -1,0 +1,213 @@
+//! Containers on a bridge: what each sent and received, to the byte, and nobody else's.
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use slicemeter::model::network::Traffic;
+use slicemeter_tests::{
+    cgroup::kernel_usage_seconds,
+    collectors::faults,
+    daemon::Daemon,
+    dockerd::{BRIDGE, Dockerd},
+    host::{cpus, require_docker},
+    interfaces::{Interface, assert_exact, told_of},
+    metrics::Exposition,
+    netns::Netns,
+    packets::assert_same,
+    traffic::{bulk, ping},
+    wait,
+};
+
+/// Datagrams of a flood: some seconds of a CPU.
+const FLOOD: u64 = 300_000;
+const DATAGRAM_BYTES: u64 = 200;
+
+/// A bulk transfer: many packets of 64 KiB, which segmentation offload makes.
+const BULK_BYTES: usize = 200 << 20;
+
+/// What may cross the bridge beside the floods: neighbours ask each other for addresses.
+const CHATTER: u64 = 200;
+
+/// How long the ports and the containers may take to stand still at the same time.
+const QUIET_LIMIT: Duration = Duration::from_secs(30);
+
+/// The daemon compares its counts with the kernel's every ten seconds.
+const CHECKS_LIMIT: Duration = Duration::from_secs(45);
+
+/// Between two pings while the daemon compares.
+const PING_PERIOD: Duration = Duration::from_millis(200);
+
+/// Two interfaces, each way, twice.
+const CHECKS: u64 = 8;
+
+/// How often the network's softirq must have run where the bystander does.
+const INTERRUPTIONS: u64 = 100;
+
+/// A flood by a process of a container.
+fn flood(docker: &Dockerd, from: &str, to: Ipv4Addr) {
+    let (to, cgroup) = (format!("{to}:9"), docker.cgroup(from));
+    let (started, before) = (Instant::now(), kernel_usage_seconds(&cgroup));
+    let [packets, bytes] = [FLOOD, DATAGRAM_BYTES].map(|number| number.to_string());
+    docker.exec_to_end(from, &["/bin/workload", "send", &to, &packets, &bytes]);
+    let took = started.elapsed().as_secs_f64();
+    let used = kernel_usage_seconds(&cgroup) - before;
+    println!("flood of {to}: {used:.2} s of CPU time in {took:.2} s");
+}
+
+/// What the engine's ports to its containers had, as the containers see it.
+fn ports(engine: &Netns) -> Traffic {
+    let all = engine.devices().into_iter().filter(|(name, _)| name.starts_with("veth"));
+    let Traffic { rx_bytes, rx_packets, tx_bytes, tx_packets } =
+        all.map(|(_, device)| device.traffic).sum();
+    Traffic {
+        rx_bytes: tx_bytes,
+        rx_packets: tx_packets,
+        tx_bytes: rx_bytes,
+        tx_packets: rx_packets,
+    }
+}
+
+fn checks(scrape: &Exposition, verdict: &str) -> f64 {
+    let labels = [("check", "packets"), ("verdict", verdict)];
+    scrape.sum("slicemeter_audit_checks_total", &labels)
+}
+
+#[test]
+fn what_goes_over_a_bridge_is_told_as_net_dev_does() {
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::bridged();
+    let daemon = Daemon::start(&docker.host(), &[]);
+    for name in ["left", "right"] {
+        docker.run(name, &[], &["sleep", "600"]);
+    }
+    let [left, right] = ["left", "right"].map(|name| docker.netns_of(name));
+    let [left_address, right_address] =
+        ["left", "right"].map(|name| docker.address(name, "bridge"));
+    let both = [("left", &left), ("right", &right)].map(|(container, netns)| Interface {
+        container,
+        netns,
+        name: "eth0",
+    });
+    let (mut last, mut all_exact) = ([Traffic::default(); 2], true);
+    let mut step = |what: &str, least: [u64; 2]| {
+        let settled = assert_exact(&daemon, both, what);
+        for ((now, last), least) in settled.ours.iter().zip(&last).zip(least) {
+            let new = now.since(*last).tx_packets;
+            assert!(new >= least, "{what}: {new} packets sent, of {least}");
+        }
+        (last, all_exact) = (settled.ours, all_exact && settled.is_exact);
+    };
+
+    let target = right_address.to_string();
+    let pings = ["/bin/busybox", "ping", "-q", "-c", "5", "-i", "0.05", "-s", "3000", &target];
+    docker.exec_to_end("left", &pings);
+    // Each in three fragments.
+    step("ping", [15, 15]);
+    ping(docker.netns(), left_address, 56);
+    ping(&right, BRIDGE, 56);
+    step("ping from and to the host's end", [5, 5]);
+    bulk(&left, (&right, right_address), BULK_BYTES);
+    bulk(&right, (&left, left_address), BULK_BYTES);
+    step("bulk", [1_000, 1_000]);
+    bulk(&left, (docker.netns(), BRIDGE), BULK_BYTES);
+    bulk(docker.netns(), (&right, right_address), BULK_BYTES);
+    step("bulk to and from the host's end", [1_000, 100]);
+    // Sent is what found room in the queue: on a loaded machine, not all of them.
+    flood(&docker, "left", right_address);
+    flood(&docker, "right", left_address);
+    step("flood", [FLOOD / 2, FLOOD / 2]);
+    flood(&docker, "left", BRIDGE);
+    step("flood of the host's end", [FLOOD / 2, 0]);
+
+    let (settled, ports) = wait::until("a moment of silence", QUIET_LIMIT, || {
+        let before = ports(docker.netns());
+        let settled = assert_exact(&daemon, both, "at the end");
+        (before == ports(docker.netns())).then_some((settled, before))
+    });
+    let sum = |of: [Traffic; 2]| of.into_iter().sum::<Traffic>();
+    assert_eq!(sum(settled.kernels), ports, "what containers send, the bridge's ports receive");
+    assert_same("all containers, against the bridge's ports", sum(settled.ours), ports);
+
+    let before = checks(&settled.scrape, "agree");
+    let scrape = wait::until("verdicts", CHECKS_LIMIT, || {
+        ping(&left, right_address, 56);
+        std::thread::sleep(PING_PERIOD);
+        Some(daemon.scrape()).filter(|it| checks(it, "agree") - before >= CHECKS as f64)
+    });
+    if all_exact {
+        assert!(checks(&scrape, "drift") < 0.5, "{} differed", checks(&scrape, "drift"));
+    } else {
+        println!("{} comparisons showed what fired no tracepoint", checks(&scrape, "drift"));
+    }
+    assert_eq!(faults(&scrape), [""; 0]);
+    daemon.stop();
+}
+
+/// How often a CPU has run the softirq that receives packets.
+fn receiving_softirqs(cpu: usize) -> u64 {
+    let table = fs::read_to_string("/proc/softirqs").expect("/proc/softirqs");
+    let row = table.lines().find_map(|line| line.trim().strip_prefix("NET_RX:"));
+    let count = row.and_then(|row| row.split_whitespace().nth(cpu));
+    count.and_then(|count| count.parse().ok()).expect("a count for each CPU")
+}
+
+/// Has a CPU do the work for what `eth0` receives, whoever runs there (Receive Packet
+/// Steering, Documentation/networking/scaling.rst).
+fn steer(netns: &Netns, cpu: usize) {
+    let file = "/sys/class/net/eth0/queues/rx-0/rps_cpus";
+    // What is in /sys depends on where it was mounted; containers may not write to theirs.
+    let mount = "mount -t sysfs sysfs /sys && mount -o remount,rw /sys";
+    let script = format!("{mount} && echo {:x} > {file}", 1_u64 << cpu);
+    netns.run(&["unshare", "--mount", "sh", "-c", &script]);
+}
+
+#[test]
+fn a_busy_bystander_gets_none_of_a_flood() {
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::bridged();
+    let daemon = Daemon::start(&docker.host(), &[]);
+    let cpu = cpus() - 1;
+    docker.run("bystander", &[], &["burn", "600", "--cpu", &cpu.to_string()]);
+    for name in ["sender", "receiver"] {
+        docker.run(name, &[], &["sleep", "600"]);
+    }
+    let names = ["bystander", "sender"];
+    let networks = names.map(|name| docker.netns_of(name));
+    let address = docker.address("receiver", "bridge");
+    steer(&docker.netns_of("receiver"), cpu);
+    // The bystander is known by its own packets, and idle from here on.
+    ping(&networks[0], BRIDGE, 56);
+    let all = [0, 1].map(|index| Interface {
+        container: names[index],
+        netns: &networks[index],
+        name: "eth0",
+    });
+    let [bystander, ..] = all;
+    let before = assert_exact(&daemon, [bystander], "before the flood").ours[0];
+
+    let softirqs = receiving_softirqs(cpu);
+    flood(&docker, "sender", address);
+    let softirqs = receiving_softirqs(cpu) - softirqs;
+    println!("CPU {cpu} of the bystander ran the receiving softirq {softirqs} times");
+    assert!(softirqs >= INTERRUPTIONS, "it was interrupted: {softirqs}");
+
+    let settled = assert_exact(&daemon, all, "after the flood");
+    let [bystander, sender] = settled.ours;
+    assert!(sender.tx_packets >= FLOOD / 2, "{sender:?}");
+    // Not to the last packet: an interrupt may come where no tracepoint fires.
+    let receiver = told_of(&settled.scrape, "receiver", "eth0").expect("it is told");
+    println!("the receiver: {receiver:?}");
+    assert!(receiver.rx_packets >= FLOOD / 2, "{receiver:?}");
+    let new = bystander.since(before);
+    assert!(new.rx_packets + new.tx_packets <= CHATTER, "asked for addresses: {new:?}");
+    assert!(new.rx_bytes + new.tx_bytes <= CHATTER * DATAGRAM_BYTES, "{new:?}");
+    daemon.stop();
+}
