@@ -3,13 +3,13 @@
 //! Owns the choice of interfaces, which of the two sources tells what, and that no interface
 //! of an account is there twice. Must not know names of families.
 
-use std::{collections::BTreeMap, collections::HashMap};
+use std::collections::BTreeMap;
 
 use prometheus::proto::LabelPair;
 
 use super::labels::{Subject, pair};
 use crate::model::{
-    network::{Choice, Device, InterfaceView, Link, Traffic},
+    network::{Choice, Device, HostDevice, InterfaceView, Link, Traffic},
     readings::Readings,
     snapshot::Snapshot,
 };
@@ -106,18 +106,21 @@ impl<'a> Sources<'a> {
 
     fn of_host(
         views: impl Iterator<Item = &'a InterfaceView>,
-        devices: &'a [crate::model::network::HostDevice],
+        devices: &'a [HostDevice],
     ) -> BTreeMap<&'a str, Self> {
-        let mut found = Self::of_container(views, devices.iter().map(|it| &it.device));
-        let mut is_physical = HashMap::with_capacity(devices.len());
-        for it in devices {
-            is_physical.entry(&*it.device.name).or_insert(it.is_physical);
+        let mut found = Self::of_container(views, []);
+        for it in found.values_mut() {
+            it.is_physical = it.view.is_some_and(|view| view.link == Link::Physical);
         }
-        for (name, it) in &mut found {
-            // sysfs knows better than the kind of link (a radio has a kind and a device), but
-            // it may not have been read.
-            let by_link = || it.view.is_some_and(|view| view.link == Link::Physical);
-            it.is_physical = is_physical.get(name).copied().unwrap_or_else(by_link);
+        // sysfs knows better than the kind of link (a radio has a kind, and is a device), but
+        // it may not have been read.
+        for HostDevice { device, is_physical } in devices {
+            let it = found.entry(&*device.name).or_default();
+            if it.device.is_none() {
+                (it.device, it.is_physical) = (Some(device), *is_physical);
+            }
+        }
+        for it in found.values_mut() {
             it.is_behind_others = !it.is_physical;
         }
         found

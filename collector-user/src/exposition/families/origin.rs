@@ -94,25 +94,20 @@ impl Origin {
     fn charge(&mut self, containers: &[(usize, &ContainerView)], readings: &Readings) {
         let mut rows = HashMap::with_capacity(containers.len());
         for &(container, view) in containers {
-            let devices = match &view.role {
-                Some(Role::Owner(_)) => readings.devices.get(&view.path),
-                Some(Role::Host) => {
-                    self.not_charged.host += 1;
-                    continue;
-                }
-                Some(Role::Shared { .. }) => {
-                    self.not_charged.shared += 1;
-                    continue;
-                }
-                Some(Role::Empty) => {
-                    self.not_charged.empty += 1;
-                    continue;
-                }
-                Some(Role::Unknown) | None => None,
+            let NetworksNotCharged { host, shared, unknown, empty } = &mut self.not_charged;
+            let devices = match (&view.role, readings.devices.get(&view.path)) {
+                (Some(Role::Owner(_)), Some(devices)) => Ok(devices),
+                (Some(Role::Host), _) => Err(host),
+                (Some(Role::Shared { .. }), _) => Err(shared),
+                (Some(Role::Empty), _) => Err(empty),
+                (Some(Role::Owner(_) | Role::Unknown) | None, _) => Err(unknown),
             };
-            let Some(devices) = devices else {
-                self.not_charged.unknown += 1;
-                continue;
+            let devices = match devices {
+                Ok(devices) => devices,
+                Err(count) => {
+                    *count += 1;
+                    continue;
+                }
             };
             let but_loopback = devices.iter().filter(|it| !it.is_loopback());
             let traffic: Traffic = but_loopback.map(|it| it.traffic).sum();
