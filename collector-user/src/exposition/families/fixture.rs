@@ -223,7 +223,6 @@ pub(super) fn readings() -> Readings {
             outcome(Collector::Process, true, 2_500_000),
         ],
         losses,
-        ..Readings::default()
     }
 }
 

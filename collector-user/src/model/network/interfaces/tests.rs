@@ -77,7 +77,9 @@ impl Fixture {
             self.counted.remove(&slot);
         }
         let over = self.interfaces.to_forget(self.now_ms);
-        over.iter().for_each(|id| self.interfaces.forgotten(*id, self.now_ms));
+        for id in &over {
+            self.interfaces.forgotten(*id, self.now_ms);
+        }
         over
     }
 
@@ -191,7 +193,9 @@ fn a_container_whose_series_have_ended_before_its_network_is_in_the_roll_up() {
     it.interfaces.expire([&"/c".into()]);
     it.receive(2, 1);
     assert_eq!(it.interfaces.view().exited, received(6));
-    (0..4).for_each(|_| drop(it.tidy()));
+    for _ in 0..4 {
+        it.tidy();
+    }
     assert_eq!(it.interfaces.view().exited, received(6));
     assert_eq!(it.interfaces.view().slots.used, 0);
     assert!(it.interfaces.containers.is_empty() && it.interfaces.namespaces.is_empty());
