@@ -270,7 +270,7 @@ impl Dockerd {
     }
 }
 
-/// Does `work` for each item in [`PARALLEL`] threads.
+/// Does `work` for each item, for as many at once as containers are started.
 pub fn in_parallel<T: Send>(items: &[String], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
     let queue = Mutex::new(items.iter());
     let results = Mutex::new(Vec::with_capacity(items.len()));

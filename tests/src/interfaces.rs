@@ -84,8 +84,8 @@ pub fn told_of(scrape: &Exposition, container: &str, interface: &str) -> Option<
     told(scrape, CONTAINER, &[("name", container), ("interface", interface)])
 }
 
-/// What the daemon tells of an interface's errors and drops.
-fn faults_told(scrape: &Exposition, container: &str, interface: &str) -> Faults {
+/// What the daemon tells of errors and drops of an interface of a container.
+pub fn faults_told(scrape: &Exposition, container: &str, interface: &str) -> Faults {
     let labels = [("name", container), ("interface", interface)];
     let count = |what: &str| scrape.count(&format!("{CONTAINER}_{what}_total"), &labels);
     Faults {

@@ -14,11 +14,11 @@ use slicemeter_tests::{
     daemon::Daemon,
     dockerd::{BRIDGE, Dockerd},
     host::{cpus, require_docker},
-    interfaces::{Interface, assert_exact, told_of},
+    interfaces::{Interface, assert_exact, faults_told, told_of},
     metrics::Exposition,
     netns::Netns,
     packets::assert_same,
-    traffic::{bulk, ping},
+    traffic::{bulk, ping, send},
     wait,
 };
 
@@ -209,5 +209,40 @@ fn a_busy_bystander_gets_none_of_a_flood() {
     let new = bystander.since(before);
     assert!(new.rx_packets + new.tx_packets <= CHATTER, "asked for addresses: {new:?}");
     assert!(new.rx_bytes + new.tx_bytes <= CHATTER * DATAGRAM_BYTES, "{new:?}");
+    daemon.stop();
+}
+
+/// Packets that are too large for the other end of the cable.
+const DROPPED: u32 = 60;
+
+#[test]
+fn what_is_dropped_is_told_apart_from_what_is_sent() {
+    if !require_docker() {
+        return;
+    }
+    let docker = Dockerd::bridged();
+    let daemon = Daemon::start(&docker.host(), &[]);
+    docker.run("large", &[], &["sleep", "600"]);
+    let netns = docker.netns_of("large");
+    let port = docker.netns().devices().into_keys().find(|name| name.starts_with("veth"));
+    let port = port.expect("the other end");
+    docker.netns().run(&["ip", "link", "set", &port, "mtu", "1000"]);
+    ping(&netns, BRIDGE, 56);
+    send(&netns, BRIDGE, DROPPED, 1_400);
+    let (ours, faults, kernels) = wait::until("a moment of silence", QUIET_LIMIT, || {
+        let before = netns.devices()["eth0"];
+        let scrape = daemon.scrape();
+        let ours = told_of(&scrape, "large", "eth0")?;
+        let is_still = netns.devices()["eth0"] == before
+            && ours.tx_packets >= before.traffic.tx_packets
+            && ours.rx_packets == before.traffic.rx_packets;
+        is_still.then(|| (ours, faults_told(&scrape, "large", "eth0"), before))
+    });
+    println!("{ours:?}, {faults:?}");
+    assert_eq!(faults, kernels.faults);
+    assert_eq!(faults.tx_dropped, u64::from(DROPPED));
+    // In older kernels the driver says of what it drops that it has sent it.
+    let more = ours.tx_packets - kernels.traffic.tx_packets;
+    assert!([0, faults.tx_dropped].contains(&more), "{ours:?}, {kernels:?}");
     daemon.stop();
 }
