@@ -171,7 +171,7 @@ fn give_roles(snapshot: &mut Snapshot, networks: &NetworkReader) {
                 }
             }
             Answer::Empty => Role::Empty,
-            Answer::Unknown => Role::Unknown,
+            Answer::Runtimes(_) | Answer::Unknown => Role::Unknown,
         };
         container.role = Some(role);
     }

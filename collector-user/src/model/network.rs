@@ -116,7 +116,7 @@ pub enum Role {
         /// Path of the other's cgroup.
         owner: Arc<str>,
     },
-    /// The host's.
+    /// The host's, or that of an engine that is in no container and not in the host's.
     Host,
     /// None: no process is in the container.
     Empty,

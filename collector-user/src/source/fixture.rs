@@ -121,8 +121,13 @@ pub(super) fn without_rights<T: Send>(act: impl FnOnce() -> T + Send) -> T {
 }
 
 pub(super) fn stat(pid: u32) -> String {
+    child(pid, 1)
+}
+
+/// Its `stat` if it is a child of that one.
+pub(super) fn child(pid: u32, parent: u32) -> String {
     format!(
-        "{pid} (a) b) S 1 1 1 0 -1 4194304 0 0 0 0 {pid}1 {pid}2 {pid}3 {pid}4 20 0 1 0 9 1 1 \
+        "{pid} (a) b) S {parent} 1 1 0 -1 4194304 0 0 0 0 {pid}1 {pid}2 {pid}3 {pid}4 20 0 1 0 9 1 1 \
          18446744073709551615 1 1 1 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
 }

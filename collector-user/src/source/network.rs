@@ -13,11 +13,14 @@ mod tests;
 
 use std::{path::PathBuf, sync::OnceLock};
 
+use rustix::path::DecInt;
+
 use self::inquiry::{Failure, Untold, Visit};
 use super::{
     files::{Buffer, Directory},
     lookup::{Listing, Lookup, Places},
     losses::Loss,
+    stat,
 };
 use crate::model::{
     collectors::Collector,
@@ -29,6 +32,10 @@ use crate::model::{
 /// The most processes of a container that are asked for its network: each may have ended,
 /// or refuse; when so many do, the others will hardly be better.
 const MAX_ASKED: usize = 5;
+
+/// The most parents of a container's process that are looked at for one outside: whoever is
+/// asked first is hardly ever deeper down.
+const MAX_GENERATIONS: usize = 8;
 
 /// Asks processes for networks.
 #[derive(Debug)]
@@ -78,7 +85,11 @@ impl NetworkReader {
         for pid in in_order(&listing, hint).take(MAX_ASKED) {
             match Visit::pay(&procfs, pid) {
                 Ok(visit) if visit.netns == host => return Answer::Host,
-                Ok(Visit { netns, .. }) => return Answer::In(Seat { netns, pid }),
+                Ok(Visit { netns, .. }) => {
+                    let is_runtimes = runtimes(&procfs, pid, &listing, buffer) == Some(netns);
+                    let own = Answer::In(Seat { netns, pid });
+                    return if is_runtimes { Answer::Runtimes(netns) } else { own };
+                }
                 Err(untold) => failure.note(untold),
             }
         }
@@ -163,6 +174,26 @@ impl NetworkReader {
         }
         Some(worst)
     }
+}
+
+/// The network of a container's runtime: that of the process that started its own, as far as
+/// that can be told. A runtime makes the container's process as a child in its own network
+/// and moves it later, so that a new container may not have been moved yet.
+fn runtimes(
+    procfs: &Directory,
+    mut pid: u32,
+    listing: &Listing,
+    buffer: &mut Buffer,
+) -> Option<u64> {
+    for _ in 0..MAX_GENERATIONS {
+        let stat = procfs.directory(DecInt::new(pid)).ok()?.record("stat", buffer).ok()?;
+        pid = u32::try_from(stat::parse(stat)?.ppid).ok().filter(|parent| *parent > 0)?;
+        let is_inside = listing.processes.binary_search_by_key(&pid, |it| it.pid).is_ok();
+        if !is_inside {
+            return Visit::pay(procfs, pid).ok().map(|it| it.netns);
+        }
+    }
+    None
 }
 
 /// Whom to ask first: the one that is hinted at, those of the container's own cgroup, those

@@ -35,6 +35,10 @@ pub const GRACE_MS: u64 = 2_000;
 /// How long an interface without packets keeps its slot, in ms.
 pub const IDLE_MS: u64 = 5 * 60_000;
 
+/// The same in a network that is nobody's: there is no one to ask whether the interface is
+/// still there, and an engine in such a network makes one for each of its containers.
+pub const IDLE_NOBODYS_MS: u64 = 15_000;
+
 /// The same, where slots are short.
 pub const IDLE_SHORT_MS: u64 = 5_000;
 
@@ -332,9 +336,13 @@ impl Interfaces {
     pub fn to_forget(&self, now_ms: u64) -> Vec<InterfaceId> {
         let SlotCounts { free, .. } = self.slot_counts();
         let is_short = free * SHORT_SHARE < u64::from(self.slots);
-        let idle_ms = if is_short { IDLE_SHORT_MS } else { IDLE_MS };
         let over = |interface: &&Interface| {
             let namespace = self.namespaces.get(&interface.id.netns);
+            let idle_ms = match namespace.map(|it| &it.charge) {
+                _ if is_short => IDLE_SHORT_MS,
+                Some(Charge::Nobody) => IDLE_NOBODYS_MS,
+                _ => IDLE_MS,
+            };
             let has_ended = namespace.is_none_or(|it| it.is_dead || it.is_over(now_ms));
             interface.is_gone || has_ended || now_ms >= interface.busy_ms + idle_ms
         };

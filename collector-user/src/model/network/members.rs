@@ -33,6 +33,9 @@ pub enum Answer {
     Host,
     /// It is another one.
     In(Seat),
+    /// It is another one, and the one that its runtime is in: the container uses that, or has
+    /// not been given its own yet. Its inode number.
+    Runtimes(u64),
     /// There is no process.
     Empty,
     /// None of those asked could tell.
@@ -86,7 +89,7 @@ impl Member {
     fn due_ms(&self) -> u64 {
         let Some(asked_ms) = self.asked_ms else { return self.since_ms };
         let is_new = asked_ms < self.since_ms + SETTLING_MS;
-        let has_answered = matches!(self.answer, Answer::Host | Answer::In(_));
+        let has_answered = !matches!(self.answer, Answer::Empty | Answer::Unknown);
         asked_ms
             + match (has_answered, is_new) {
                 (false, true) => RETRY_MS,
@@ -103,7 +106,7 @@ impl Member {
     fn netns(&self) -> Option<u64> {
         match self.answer {
             Answer::In(seat) => Some(seat.netns),
-            Answer::Host | Answer::Empty | Answer::Unknown => None,
+            Answer::Host | Answer::Runtimes(_) | Answer::Empty | Answer::Unknown => None,
         }
     }
 }
@@ -137,7 +140,7 @@ impl Members {
             life: it.living.life,
             hint: match it.answer {
                 Answer::In(seat) => Some(seat.pid),
-                Answer::Host | Answer::Empty | Answer::Unknown => None,
+                Answer::Host | Answer::Runtimes(_) | Answer::Empty | Answer::Unknown => None,
             },
         };
         due.map(question).collect()
@@ -153,7 +156,8 @@ impl Members {
     pub fn doubt(&mut self, netns: u64, now_ms: u64) {
         for member in self.0.values_mut() {
             let is_new = now_ms < member.since_ms + SETTLING_MS;
-            let is_open = matches!(member.answer, Answer::Empty | Answer::Unknown);
+            let is_open =
+                matches!(member.answer, Answer::Empty | Answer::Unknown | Answer::Runtimes(_));
             if is_new || is_open || member.netns() == Some(netns) {
                 member.asked_ms = None;
             }
@@ -193,6 +197,10 @@ impl Members {
         let owners = self.owners();
         let role = |path: &Arc<str>, member: &Member| match member.answer {
             Answer::Host => Role::Host,
+            // An engine in a container shares that one's; any other's is as good as the host's.
+            Answer::Runtimes(netns) => owners
+                .get(&netns)
+                .map_or(Role::Host, |owner| Role::Shared { owner: owner.target.path.clone() }),
             Answer::Empty => Role::Empty,
             Answer::Unknown => Role::Unknown,
             Answer::In(seat) => match owners.get(&seat.netns) {
@@ -275,6 +283,17 @@ mod tests {
         answer(&mut members, "/b", seat(7), 1);
         answer(&mut members, "/a", seat(7), 1);
         assert_eq!(&*members.owners()[&7].target.path, "/a");
+    }
+
+    #[test]
+    fn who_is_in_its_runtimes_network_never_owns_it() {
+        let mut members = Members::default();
+        members.live([living("/engine", 1, 10), living("/inner", 1, 20)], 0);
+        answer(&mut members, "/inner", Answer::Runtimes(7), 1);
+        assert_eq!(members.roles()["/inner"], Role::Host);
+        assert_eq!(members.owners().len(), 0);
+        answer(&mut members, "/engine", seat(7), 1);
+        assert_eq!(members.roles()["/inner"], Role::Shared { owner: "/engine".into() });
     }
 
     #[test]

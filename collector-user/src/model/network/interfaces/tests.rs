@@ -177,6 +177,9 @@ fn a_network_that_its_container_has_left_ends_after_a_grace_time() {
     }
     assert_eq!(it.told("/c"), eth0(6));
     assert_eq!(it.interfaces.view().unattributed, received(9));
+    it.now_ms += IDLE_NOBODYS_MS;
+    assert_eq!(it.tidy(), [id(7, 2)], "nobody can say whether it is still there");
+    assert_eq!(it.interfaces.view().unattributed, received(9));
     it.interfaces.expire([&"/c".into()]);
     assert_eq!((it.told("/c"), it.interfaces.view().exited), (vec![], received(6)));
 }

@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;
-use crate::source::{fixture::stat, losses::tests::logged};
+use crate::source::{
+    fixture::{child, stat},
+    losses::tests::logged,
+};
 
 fn one(reason: Reason) -> Losses {
     lost(Collector::Network, reason, 1)
@@ -44,6 +47,29 @@ fn the_hosts_network_is_known_by_its_namespace() {
     assert_eq!(fixture.ask(None), (Answer::Host, nothing()));
     let netns = counting(|losses| fixture.reader.host_netns(&mut Buffer::default(), losses));
     assert_eq!(netns, (Some(4_026_531_840), nothing()));
+}
+
+#[test]
+fn a_container_that_is_in_the_network_of_who_started_it_has_none_of_its_own() {
+    let fixture = Fixture::new(None, &[8, 9, 10]);
+    fixture.all(&[1, 3, 4], 1);
+    for pid in [8, 9, 10] {
+        fixture.process(pid, 7);
+    }
+    // Its runtime's child, and that one's child.
+    for (pid, parent) in [(10, 9), (9, 8), (8, 3)] {
+        fixture.write(&format!("proc/{pid}/stat"), child(pid, parent));
+    }
+    assert_eq!(fixture.ask(Some(10)), (seat(7, 10), nothing()));
+    fixture.netns(3, "net:[7]");
+    for hint in [None, Some(9), Some(10)] {
+        assert_eq!(fixture.ask(hint), (Answer::Runtimes(7), nothing()), "{hint:?}");
+    }
+    // Of a runtime that is gone, or can't be seen from here, nothing is known.
+    for parent in [0, 77] {
+        fixture.write("proc/8/stat", child(8, parent));
+        assert_eq!(fixture.ask(None), (seat(7, 8), nothing()));
+    }
 }
 
 #[test]

@@ -20,6 +20,10 @@ fn whoever_shares_the_hosts_network_is_told_so() {
             assert_eq!(seat.pid, pid);
             assert_ne!(hosts[0], Some(own));
         }
+        Answer::Runtimes(netns) => {
+            assert_eq!(own.to_str(), Some(format!("net:[{netns}]").as_str()));
+            assert_ne!(hosts[0], Some(own));
+        }
         Answer::Empty | Answer::Unknown => {
             assert_eq!((answer, &hosts[0]), (Answer::Unknown, &None));
             assert_eq!(losses, lost(Collector::Network, Reason::Denied, 1));
