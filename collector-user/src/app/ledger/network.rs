@@ -176,15 +176,13 @@ impl Networks {
                     let link = Link::of(&link_kind, id.ifindex);
                     let (name, inum) = (&*name, u64::from(netns_inum));
                     let sighting = Sighting { id, inum, slot, name, link, merges };
-                    self.interfaces.seen(&sighting, now.monotonic_ms);
+                    if self.interfaces.seen(&sighting, now.monotonic_ms) {
+                        self.members.doubt(inum, now.monotonic_ms);
+                        self.ask_soon();
+                    }
                 }
                 InterfaceEvent::Renamed { id, name } => self.interfaces.renamed(id, &name),
             }
-        }
-        let doubtful: Vec<u64> = self.interfaces.undecided().collect();
-        for inum in doubtful {
-            self.members.doubt(inum, now.monotonic_ms);
-            self.ask_soon();
         }
     }
 

@@ -6,10 +6,7 @@
 use prometheus::proto::{Metric, MetricType};
 
 use super::{Family, Samples, Scrape, Stability, Subject, counter, network::NETWORK};
-use crate::model::{
-    network::Traffic,
-    snapshot::{LedgerHealth, Snapshot},
-};
+use crate::model::{network::Traffic, snapshot::Snapshot};
 
 const SOURCE: &str = "eBPF at cgroup_skb, ingress and egress of the root cgroup";
 
@@ -36,53 +33,73 @@ pub(super) const FAMILIES: &[Family] = &[
         "IP packets that sockets sent, since the daemon began; over lo, too.",
         |snapshot, subject| sockets(snapshot, subject, |it| it.tx_packets),
     ),
-    of_ledger(
+    of_snapshot(
+        "container_exited_network_socket_receive_bytes_total",
+        "Bytes of IP packets received by sockets of all containers whose series have ended.",
+        |scrape| total(scrape, |it| it.exited.usage.sockets.rx_bytes),
+    ),
+    of_snapshot(
+        "container_exited_network_socket_receive_packets_total",
+        "IP packets received by sockets of all containers whose series have ended.",
+        |scrape| total(scrape, |it| it.exited.usage.sockets.rx_packets),
+    ),
+    of_snapshot(
+        "container_exited_network_socket_transmit_bytes_total",
+        "Bytes of IP packets sent by sockets of all containers whose series have ended.",
+        |scrape| total(scrape, |it| it.exited.usage.sockets.tx_bytes),
+    ),
+    of_snapshot(
+        "container_exited_network_socket_transmit_packets_total",
+        "IP packets sent by sockets of all containers whose series have ended.",
+        |scrape| total(scrape, |it| it.exited.usage.sockets.tx_packets),
+    ),
+    of_snapshot(
         "slicemeter_unattributed_network_socket_receive_bytes_total",
         "Bytes of IP packets received by sockets of cgroups that are not known: in the host's \
          count, but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.unattributed.sockets.rx_bytes),
+        |scrape| total(scrape, |it| it.ledger.unattributed.sockets.rx_bytes),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_unattributed_network_socket_receive_packets_total",
         "IP packets received by sockets of cgroups that are not known: in the host's count, but \
          in no container's.",
-        |scrape| total(scrape, |ledger| ledger.unattributed.sockets.rx_packets),
+        |scrape| total(scrape, |it| it.ledger.unattributed.sockets.rx_packets),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_unattributed_network_socket_transmit_bytes_total",
         "Bytes of IP packets sent by sockets of cgroups that are not known: in the host's count, \
          but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.unattributed.sockets.tx_bytes),
+        |scrape| total(scrape, |it| it.ledger.unattributed.sockets.tx_bytes),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_unattributed_network_socket_transmit_packets_total",
         "IP packets sent by sockets of cgroups that are not known: in the host's count, but in \
          no container's.",
-        |scrape| total(scrape, |ledger| ledger.unattributed.sockets.tx_packets),
+        |scrape| total(scrape, |it| it.ledger.unattributed.sockets.tx_packets),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_overflow_network_socket_receive_bytes_total",
         "Bytes of IP packets received by sockets of known cgroups that have no slot of their \
          own: in the host's count, but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.overflow.sockets.rx_bytes),
+        |scrape| total(scrape, |it| it.ledger.overflow.sockets.rx_bytes),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_overflow_network_socket_receive_packets_total",
         "IP packets received by sockets of known cgroups that have no slot of their own: in the \
          host's count, but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.overflow.sockets.rx_packets),
+        |scrape| total(scrape, |it| it.ledger.overflow.sockets.rx_packets),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_overflow_network_socket_transmit_bytes_total",
         "Bytes of IP packets sent by sockets of known cgroups that have no slot of their own: in \
          the host's count, but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.overflow.sockets.tx_bytes),
+        |scrape| total(scrape, |it| it.ledger.overflow.sockets.tx_bytes),
     ),
-    of_ledger(
+    of_snapshot(
         "slicemeter_overflow_network_socket_transmit_packets_total",
         "IP packets sent by sockets of known cgroups that have no slot of their own: in the \
          host's count, but in no container's.",
-        |scrape| total(scrape, |ledger| ledger.overflow.sockets.tx_packets),
+        |scrape| total(scrape, |it| it.ledger.overflow.sockets.tx_packets),
     ),
 ];
 
@@ -98,7 +115,7 @@ const fn of_account(
     Family { name, kind, help, labels, collectors, source, stability, samples }
 }
 
-const fn of_ledger(
+const fn of_snapshot(
     name: &'static str,
     help: &'static str,
     samples: fn(&Scrape) -> Vec<Metric>,
@@ -113,8 +130,8 @@ fn sockets(snapshot: &Snapshot, subject: &Subject, of: fn(&Traffic) -> u64) -> O
     snapshot.network.counts_sockets.then(|| of(&subject.usage(snapshot).sockets) as f64)
 }
 
-fn total(scrape: &Scrape, of: fn(&LedgerHealth) -> u64) -> Vec<Metric> {
+fn total(scrape: &Scrape, of: fn(&Snapshot) -> u64) -> Vec<Metric> {
     let snapshot = &scrape.parts.snapshot;
-    let value = snapshot.network.counts_sockets.then(|| of(&snapshot.ledger) as f64);
+    let value = snapshot.network.counts_sockets.then(|| of(snapshot) as f64);
     value.map(|value| counter(vec![], value)).into_iter().collect()
 }

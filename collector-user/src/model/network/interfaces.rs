@@ -181,8 +181,8 @@ impl Interfaces {
     }
 
     /// Takes in an interface that has had its first packet, or its first since it was
-    /// forgotten.
-    pub fn seen(&mut self, sighting: &Sighting<'_>, now_ms: u64) {
+    /// forgotten. Tells whether its network is new, and nobody's yet.
+    pub fn seen(&mut self, sighting: &Sighting<'_>, now_ms: u64) -> bool {
         let &Sighting { id, inum, slot, name, link, merges } = sighting;
         if !self.namespaces.contains_key(&id.netns) {
             // A number is given anew only after the end of the namespace that had it.
@@ -215,6 +215,9 @@ impl Interfaces {
             // The programs know one slot for it: the new one.
             self.rest(before, now_ms);
         }
+        self.namespaces.get(&id.netns).is_some_and(|namespace| {
+            namespace.charge == Charge::Undecided && namespace.since_ms == now_ms
+        })
     }
 
     /// Ends the charge of a container that has left a network long ago: what still moves in
@@ -258,12 +261,6 @@ impl Interfaces {
         self.overflow.raise_to(&read(collector_ebpf::packets::NET_OVERFLOW_SLOT));
     }
 
-    /// Networks that nobody is known to be in.
-    pub fn undecided(&self) -> impl Iterator<Item = u64> {
-        let undecided = self.namespaces.values().filter(|it| it.charge == Charge::Undecided);
-        undecided.map(|it| it.inum)
-    }
-
     /// Charges each network to the container under which it is told. When that is another one
     /// than before, the counts so far stay with the one before.
     pub fn charge(&mut self, owners: &HashMap<u64, Owner<'_>>, now_ms: u64) {
@@ -279,7 +276,7 @@ impl Interfaces {
                 Charge::Host => continue,
                 // An older answer may be of a namespace that had the number before.
                 Charge::Undecided => {
-                    if owner.asked_ms.is_none_or(|asked_ms| asked_ms < namespace.since_ms) {
+                    if owner.asked_ms < namespace.since_ms {
                         continue;
                     }
                     false

@@ -62,6 +62,8 @@ pub struct Question {
     pub life: u64,
     /// The process that answered last.
     pub hint: Option<u32>,
+    /// When it was given out, monotonic, in ms.
+    pub at_ms: u64,
 }
 
 /// The container under which a network is told.
@@ -69,9 +71,8 @@ pub struct Question {
 pub struct Owner<'a> {
     /// Which one.
     pub target: &'a Target,
-    /// When it said that it is in that network, monotonic, in ms; `None` if it is being
-    /// asked again.
-    pub asked_ms: Option<u64>,
+    /// When it was asked the last time that it said so, monotonic, in ms.
+    pub asked_ms: u64,
 }
 
 #[derive(Debug)]
@@ -79,9 +80,11 @@ struct Member {
     living: Living,
     /// When it was taken in, monotonic, in ms.
     since_ms: u64,
-    /// When it was asked last, monotonic, in ms.
+    /// When it was asked last, monotonic, in ms; `None` if it is to be asked at once.
     asked_ms: Option<u64>,
     answer: Answer,
+    /// When the question was given out that it gave this answer to, monotonic, in ms.
+    answer_of_ms: u64,
 }
 
 impl Member {
@@ -124,9 +127,13 @@ impl Members {
             let known = before.remove(&path).filter(|it| it.living.life == living.life);
             let member = match known {
                 Some(known) => Member { living, ..known },
-                None => {
-                    Member { living, since_ms: now_ms, asked_ms: None, answer: Answer::Unknown }
-                }
+                None => Member {
+                    living,
+                    since_ms: now_ms,
+                    asked_ms: None,
+                    answer: Answer::Unknown,
+                    answer_of_ms: now_ms,
+                },
             };
             self.0.insert(path, member);
         }
@@ -138,6 +145,7 @@ impl Members {
         let question = |it: &Member| Question {
             target: it.living.target.clone(),
             life: it.living.life,
+            at_ms: now_ms,
             hint: match it.answer {
                 Answer::In(seat) => Some(seat.pid),
                 Answer::Host | Answer::Runtimes(_) | Answer::Empty | Answer::Unknown => None,
@@ -173,7 +181,7 @@ impl Members {
         member.asked_ms = Some(now_ms);
         // That nobody could tell this time does not make what is known less true.
         if answer != Answer::Unknown {
-            member.answer = answer;
+            (member.answer, member.answer_of_ms) = (answer, question.at_ms);
         }
     }
 
@@ -188,7 +196,7 @@ impl Members {
                 *owner = member;
             }
         }
-        let owner = |it: &'a Member| Owner { target: &it.living.target, asked_ms: it.asked_ms };
+        let owner = |it: &'a Member| Owner { target: &it.living.target, asked_ms: it.answer_of_ms };
         first.into_iter().map(|(netns, member)| (netns, owner(member))).collect()
     }
 
@@ -235,7 +243,7 @@ mod tests {
     fn answer(members: &mut Members, path: &str, answer: Answer, now_ms: u64) {
         let target = members.target(path).expect("it lives").clone();
         let life = members.0[path].living.life;
-        members.answered(&Question { target, life, hint: None }, answer, now_ms);
+        members.answered(&Question { target, life, hint: None, at_ms: now_ms }, answer, now_ms);
     }
 
     fn asked(members: &Members, now_ms: u64) -> Vec<String> {

@@ -4,7 +4,7 @@
 //! claimed is the difference to an empty program on the same hook. The network is our own:
 //! namespaces, with virtual cables between them, that nobody else sends through.
 
-use std::{net::Ipv4Addr, process};
+use std::{net::Ipv4Addr, process, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -35,10 +35,9 @@ const DATAGRAMS: u32 = 200_000;
 /// Datagrams before a round, for caches and branch predictors.
 const WARM_UP: u32 = 5_000;
 
-/// Bytes of a stream: a tenth of a second or two; and before it, as programs have just been
-/// loaded or freed.
-const STREAM_BYTES: u64 = 512 << 20;
-const STREAM_WARM_UP_BYTES: u64 = 64 << 20;
+/// Bytes of a stream, a tenth of a second; and before it, for caches and windows.
+const STREAM_BYTES: u64 = 256 << 20;
+const STREAM_WARM_UP_BYTES: u64 = 128 << 20;
 
 /// Datagrams of a run from outside.
 const RUN_DATAGRAMS: u32 = 50_000;
@@ -46,6 +45,13 @@ const RUN_DATAGRAMS: u32 = 50_000;
 /// Pairs of short runs for each round: where neighbours come and go, many short ones tell
 /// more than a few long ones.
 const PAIRS_PER_ROUND: u32 = 5;
+
+/// After programs have been loaded or freed, which the kernel does some of later on.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Pairs of streams for each round. One stream differs from the next by several per cent, for
+/// reasons of its own; what is to be told from that is one.
+const STREAM_PAIRS_PER_ROUND: u32 = 20;
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 2);
@@ -113,7 +119,7 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
     drop(stats);
     let wire = Wire::cable();
     datagrams(rounds * PAIRS_PER_ROUND, &wire)?;
-    stream(rounds * PAIRS_PER_ROUND, &wire)
+    stream(rounds * STREAM_PAIRS_PER_ROUND, &wire)
 }
 
 /// Two namespaces that reach each other.
@@ -291,6 +297,7 @@ fn in_pairs(
     for pair in 0..pairs {
         let mut figure = |attached: bool| {
             let _attached = attached.then(|| Attached::new(programs)).transpose()?;
+            sleep(SETTLE);
             run()
         };
         let with_first = pair % 2 == 1;

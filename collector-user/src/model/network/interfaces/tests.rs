@@ -29,14 +29,14 @@ impl Fixture {
     }
 
     /// An interface's first packet. Inode numbers of namespaces are their cookies here.
-    fn seen(&mut self, id: InterfaceId, slot: u32, name: &str) {
-        self.seen_as(id, id.netns, slot, name, "veth");
+    fn seen(&mut self, id: InterfaceId, slot: u32, name: &str) -> bool {
+        self.seen_as(id, id.netns, slot, name, "veth")
     }
 
-    fn seen_as(&mut self, id: InterfaceId, inum: u64, slot: u32, name: &str, kind: &str) {
+    fn seen_as(&mut self, id: InterfaceId, inum: u64, slot: u32, name: &str, kind: &str) -> bool {
         let (slot, link) = ((slot > 0).then_some(slot), Link::of(kind, id.ifindex));
         let sighting = Sighting { id, inum, slot, name, link, merges: false };
-        self.interfaces.seen(&sighting, self.now_ms);
+        self.interfaces.seen(&sighting, self.now_ms)
     }
 
     fn receive(&mut self, slot: u32, packets: u64) {
@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     fn charge(&mut self) {
-        let owner = |target| Owner { target, asked_ms: Some(self.now_ms) };
+        let owner = |target| Owner { target, asked_ms: self.now_ms };
         let owners = self.members.iter().map(|(inum, target)| (*inum, owner(target))).collect();
         self.interfaces.charge(&owners, self.now_ms);
     }
@@ -96,17 +96,18 @@ fn eth0(packets: u64) -> Vec<(String, u64)> {
 #[test]
 fn what_was_counted_before_its_container_was_known_is_the_containers() {
     let mut it = Fixture::new();
-    it.seen(id(7, 2), 1, "eth0");
+    assert!(it.seen(id(7, 2), 1, "eth0"), "who is in it?");
     it.receive(1, 5);
-    assert_eq!(it.interfaces.undecided().collect::<Vec<_>>(), [7]);
+    it.now_ms += 1;
+    assert!(!it.seen(id(7, 4), 3, "eth2"), "that was asked before");
     assert_eq!(it.interfaces.view().unattributed, Traffic::default(), "not yet");
     it.join("/c", 7);
-    assert_eq!(it.told("/c"), eth0(5));
-    assert_eq!(it.interfaces.undecided().count(), 0);
-    // A second interface of the network is the container's at once.
-    it.seen(id(7, 3), 2, "eth1");
+    let told = |packets| ["eth0", "eth1", "eth2"].map(str::to_owned).into_iter().zip(packets);
+    assert_eq!(it.told("/c"), [("eth0".to_owned(), 5), ("eth2".to_owned(), 0)]);
+    // Another interface of the network is the container's at once.
+    assert!(!it.seen(id(7, 3), 2, "eth1"));
     it.receive(2, 1);
-    assert_eq!(it.told("/c"), [("eth0".to_owned(), 5), ("eth1".to_owned(), 1)]);
+    assert_eq!(it.told("/c"), told([5, 1, 0]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -119,10 +120,10 @@ fn an_answer_from_before_a_network_was_seen_is_not_about_it() {
     it.seen_as(id(71, 2), 7, 2, "eth0", "veth");
     it.receive(2, 5);
     let target = Target { path: "/old".into(), cgroups: vec![] };
-    let owner = Owner { target: &target, asked_ms: Some(it.now_ms - 10) };
+    let owner = Owner { target: &target, asked_ms: it.now_ms - 10 };
     it.interfaces.charge(&HashMap::from([(7, owner)]), it.now_ms);
     assert_eq!(it.told("/old"), []);
-    let owner = Owner { target: &target, asked_ms: Some(it.now_ms) };
+    let owner = Owner { target: &target, asked_ms: it.now_ms };
     it.interfaces.charge(&HashMap::from([(7, owner)]), it.now_ms);
     assert_eq!(it.told("/old"), eth0(5), "it said so again");
 }
