@@ -116,8 +116,10 @@ pub enum Role {
         /// Path of the other's cgroup.
         owner: Arc<str>,
     },
-    /// The host's, or that of an engine that is in no container and not in the host's.
+    /// The host's.
     Host,
+    /// That of its runtime, which is neither the host's nor a container's.
+    Runtimes,
     /// None: no process is in the container.
     Empty,
     /// Not known, or not yet.
@@ -140,8 +142,9 @@ pub struct InterfaceView {
     pub name: Arc<str>,
     /// What kind of link it is.
     pub link: Link,
-    /// What the programs counted of it, as `net/dev` would.
-    pub traffic: Traffic,
+    /// What the programs counted of it, as `net/dev` would; `None` while it has no slot of
+    /// its own, and so is known as a part of the overflow only.
+    pub traffic: Option<Traffic>,
 }
 
 /// What kind of link an interface is: how its counts compare to those of `net/dev`.
@@ -154,16 +157,21 @@ pub enum Link {
     Physical,
     /// A bridge's own interface: `net/dev` leaves the header out of what is received.
     Bridge,
-    /// Stacked on another (VLAN, macvlan, bond): what it receives is seen below only.
+    /// Stacked on another (VLAN, macvlan, bond): what it receives is seen below only, so
+    /// that nothing of it is counted here.
     Stacked,
-    /// Any other virtual one: the same counts as in `net/dev`.
+    /// One end of a virtual cable: the same counts as in `net/dev`.
+    Veth,
+    /// Any other virtual one: some kinds count as `net/dev` does, some leave headers out or
+    /// add their own.
     Virtual,
 }
 
 /// Kinds of interfaces (`rtnl_link_ops.kind`) that take a packet over from the one below in
 /// the same round (`another_round` in `__netif_receive_skb_core`, net/core/dev.c), so that
 /// its tracepoint does not fire again.
-const STACKED: [&str; 7] = ["bond", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan"];
+const STACKED: [&str; 8] =
+    ["bond", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan", "vrf"];
 
 /// Index of the loop in every network (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK_IFINDEX: u32 = 1;
@@ -178,6 +186,7 @@ impl Link {
             "" if ifindex == LOOPBACK_IFINDEX => Self::Loopback,
             "" => Self::Physical,
             "bridge" => Self::Bridge,
+            "veth" => Self::Veth,
             kind if STACKED.contains(&kind) => Self::Stacked,
             _ => Self::Virtual,
         }
@@ -187,11 +196,14 @@ impl Link {
     /// would have it.
     #[must_use]
     pub fn as_net_dev(self, counted: Traffic) -> Traffic {
+        if self == Self::Stacked {
+            return Traffic { rx_bytes: 0, rx_packets: 0, ..counted };
+        }
         let headers = |packets: u64| packets.saturating_mul(ETHERNET_BYTES);
         let (rx, tx) = match self {
             Self::Loopback => (headers(counted.rx_packets), headers(counted.tx_packets)),
             Self::Bridge => (headers(counted.rx_packets), 0),
-            Self::Physical | Self::Stacked | Self::Virtual => (0, 0),
+            Self::Physical | Self::Stacked | Self::Veth | Self::Virtual => (0, 0),
         };
         Traffic {
             rx_bytes: counted.rx_bytes.saturating_sub(rx),
@@ -210,16 +222,20 @@ pub struct NetworkView {
     pub counts_interfaces: bool,
     /// Whether packets are counted by the cgroup of their socket.
     pub counts_sockets: bool,
+    /// Whether the host's own network can be told from others; if not, what crosses its
+    /// interfaces is unattributed.
+    pub knows_host: bool,
     /// The host's own interfaces, by name; others than physical ones may be among them.
     pub host: Vec<InterfaceView>,
-    /// What crossed the interfaces, but `lo`, of containers whose series have ended.
+    /// What crossed the interfaces, but `lo`, of containers whose series have ended; of
+    /// stacked ones only what they sent.
     pub exited: Traffic,
     /// What crossed interfaces, but `lo`, of networks that are no container's.
     pub unattributed: Traffic,
     /// What crossed interfaces that have no slot of their own.
     pub overflow: Traffic,
-    /// Interfaces whose counts went to a series for several, since their container had too
-    /// many names.
+    /// Names of interfaces whose counts went to a series for several, since their container,
+    /// or the host, had too many.
     pub merged: u64,
     /// What became of the slots.
     pub slots: SlotCounts,
@@ -279,8 +295,9 @@ mod tests {
         let told = |kind, ifindex| Link::of(kind, ifindex).as_net_dev(counted);
         assert_eq!(told("", 1), traffic(1_000 - 140, 10, 500 - 70, 5), "lo");
         assert_eq!(told("bridge", 3), traffic(1_000 - 140, 10, 500, 5));
-        for (kind, ifindex) in [("", 2), ("veth", 1), ("macvlan", 2)] {
+        for (kind, ifindex) in [("", 2), ("veth", 1), ("tun", 2)] {
             assert_eq!(told(kind, ifindex), counted, "{kind}");
         }
+        assert_eq!(told("macvlan", 2), traffic(0, 0, 500, 5), "seen below");
     }
 }

@@ -196,6 +196,10 @@ impl Networks {
     pub(super) fn tidy(&mut self, living: Vec<Living>, kernel: &mut Kernel, now: Moment) {
         self.members.live(living, now.monotonic_ms);
         self.interfaces.charge(&self.members.owners(), now.monotonic_ms);
+        for inum in self.interfaces.undecided() {
+            self.members.doubt(inum, now.monotonic_ms);
+            self.ask_soon();
+        }
         self.asking.iter_mut().for_each(|it| it.tell_if_hung("asking containers for networks"));
         self.auditing.iter_mut().for_each(|it| it.tell_if_hung("reading net/dev"));
         let Some(network) = &mut kernel.network else { return };
@@ -219,12 +223,12 @@ impl Networks {
     /// Last read, then the account, then the slot.
     fn settle(&mut self, network: &mut Network, now: Moment) {
         // What was counted until here is read: nothing leads to these slots any more.
-        for slot in self.interfaces.to_settle(now.monotonic_ms) {
+        let rested = self.interfaces.to_settle(now.monotonic_ms);
+        self.interfaces.settle(&rested.iter().copied().collect());
+        for slot in rested {
             if let Err(error) = network.free(slot) {
-                tracing::warn!(slot, error = chain(&error), "cannot free this slot now");
-                continue;
+                tracing::warn!(slot, error = chain(&error), "this slot is lost");
             }
-            self.interfaces.settle(slot);
         }
     }
 
@@ -274,8 +278,13 @@ impl Networks {
         let Some(network) = &kernel.network else { return };
         self.read(network, now);
         let after: Vec<Counted> = self.interfaces.counted().collect();
+        let mut by_inum: HashMap<u64, Vec<&Counted>> = HashMap::new();
+        for counted in &after {
+            by_inum.entry(counted.inum).or_default().push(counted);
+        }
+        let mut names = HashMap::new();
         for (inum, devices) in &listings.devices {
-            let its = after.iter().filter(|it| it.inum == *inum);
+            let its = by_inum.remove(inum).unwrap_or_default().into_iter();
             let Some(devices) = devices else {
                 its.for_each(|_| self.audit.unread());
                 continue;
@@ -283,14 +292,19 @@ impl Networks {
             let by_name: HashMap<&str, &Device> =
                 devices.iter().map(|it| (&*it.name, it)).collect();
             for after in its {
-                let before = listings.before.get(&after.id).filter(|it| it.name == after.name);
+                let is_same =
+                    |it: &&Counted| it.name == after.name && it.sighting == after.sighting;
+                let before = listings.before.get(&after.id).filter(is_same);
                 let (Some(before), Some(device)) = (before, by_name.get(&*after.name)) else {
                     continue;
                 };
-                let Counted { link, merges, traffic, .. } = *after;
-                let look = Look { link, merges, before: before.traffic, device, after: traffic };
+                let Counted { link, merges, sighting, traffic, .. } = *after;
+                let before = before.traffic;
+                let look = Look { link, merges, sighting, before, device, after: traffic };
                 for drift in self.audit.look(after.id, &look, now.monotonic_ms) {
-                    let whose = self.members.owners().get(inum).map(|it| it.target.path.clone());
+                    let owners = self.members.owners();
+                    let owner = owners.get(inum).and_then(|owners| owners.first());
+                    let whose = owner.map(|it| it.target.path.clone());
                     tracing::warn!(
                         container = whose.as_deref().unwrap_or(HOST_PATH),
                         interface = &*after.name,
@@ -303,8 +317,9 @@ impl Networks {
                     );
                 }
             }
-            self.interfaces.listed(*inum, &by_name.keys().copied().collect());
+            names.insert(*inum, by_name.keys().copied().collect());
         }
+        self.interfaces.listed(&names);
         let known: HashSet<InterfaceId> = after.iter().map(|it| it.id).collect();
         self.audit.retain(&known);
     }

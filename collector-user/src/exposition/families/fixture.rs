@@ -138,7 +138,7 @@ fn network() -> NetworkView {
 }
 
 pub(super) fn interface(name: &str, link: Link, scale: u64) -> InterfaceView {
-    InterfaceView { name: name.into(), link, traffic: traffic(scale) }
+    InterfaceView { name: name.into(), link, traffic: Some(traffic(scale)) }
 }
 
 /// A line of `net/dev`.

@@ -136,13 +136,16 @@ impl<'a> Sources<'a> {
 
     /// What it received and sent, as far as that is known.
     fn counted(&self) -> (Option<Count>, Option<Count>) {
-        match (self.view, self.device) {
+        let seen = |view: &InterfaceView| view.traffic.map(|traffic| (view.link, traffic));
+        match (self.view.map(seen), self.device) {
+            // A part of the overflow, and nothing more is known.
+            (Some(None), _) => (None, None),
             // What it receives is seen below only, so that the kernel's own count stands in.
-            (Some(view), device) if view.link == Link::Stacked => {
-                (device.map(|it| Count::received(it.traffic)), Some(Count::sent(view.traffic)))
+            (Some(Some((Link::Stacked, traffic))), device) => {
+                (device.map(|it| Count::received(it.traffic)), Some(Count::sent(traffic)))
             }
-            (Some(view), _) => {
-                (Some(Count::received(view.traffic)), Some(Count::sent(view.traffic)))
+            (Some(Some((_, traffic))), _) => {
+                (Some(Count::received(traffic)), Some(Count::sent(traffic)))
             }
             // Nothing has ever crossed it, or all of it would have been seen.
             (None, Some(device)) if device.traffic == Traffic::default() || self.is_physical => {

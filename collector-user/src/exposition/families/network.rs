@@ -157,6 +157,7 @@ fn roles(scrape: &Scrape) -> Vec<Metric> {
             Role::Owner(_) => ("own", ""),
             Role::Shared { owner } => ("shared", names.get(&**owner).copied().unwrap_or_default()),
             Role::Host => ("host", ""),
+            Role::Runtimes => ("runtime", ""),
             Role::Empty => ("none", ""),
             Role::Unknown => ("unknown", ""),
         };

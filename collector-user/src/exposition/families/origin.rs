@@ -97,7 +97,7 @@ impl Origin {
             let NetworksNotCharged { host, shared, unknown, empty } = &mut self.not_charged;
             let devices = match (&view.role, readings.devices.get(&view.path)) {
                 (Some(Role::Owner(_)), Some(devices)) => Ok(devices),
-                (Some(Role::Host), _) => Err(host),
+                (Some(Role::Host | Role::Runtimes), _) => Err(host),
                 (Some(Role::Shared { .. }), _) => Err(shared),
                 (Some(Role::Empty), _) => Err(empty),
                 (Some(Role::Owner(_) | Role::Unknown) | None, _) => Err(unknown),

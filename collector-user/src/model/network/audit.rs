@@ -36,6 +36,8 @@ pub enum Reason {
     /// Packets were merged on their way in (GRO on a virtual interface): fewer, and fewer
     /// headers.
     Merged,
+    /// It is of a kind of which some count otherwise.
+    Kind,
     /// Packets were dropped after they were sent, which `net/dev` tells apart.
     Dropped,
     /// The interface is stacked on another, which alone sees what is received.
@@ -48,11 +50,12 @@ pub enum Reason {
 
 impl Verdict {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Agree,
         Self::Drift,
         Self::Unknown(Reason::Offload),
         Self::Unknown(Reason::Merged),
+        Self::Unknown(Reason::Kind),
         Self::Unknown(Reason::Dropped),
         Self::Unknown(Reason::Stacked),
         Self::Unknown(Reason::Pending),
@@ -74,6 +77,7 @@ impl Verdict {
             Self::Agree | Self::Drift => "",
             Self::Unknown(Reason::Offload) => "offload",
             Self::Unknown(Reason::Merged) => "merged",
+            Self::Unknown(Reason::Kind) => "kind",
             Self::Unknown(Reason::Dropped) => "dropped",
             Self::Unknown(Reason::Stacked) => "stacked",
             Self::Unknown(Reason::Pending) => "pending",
@@ -113,6 +117,8 @@ pub struct Look<'a> {
     pub link: Link,
     /// Whether it may merge packets on their way in.
     pub merges: bool,
+    /// Which of its sightings the counts began with.
+    pub sighting: u64,
     /// What the programs had counted just before `net/dev` was read, as it would count.
     pub before: Traffic,
     /// What `net/dev` said.
@@ -134,6 +140,8 @@ pub struct Audit {
 struct Base {
     at_ms: u64,
     name: Arc<str>,
+    /// Which sighting of the interface its counts began with.
+    sighting: u64,
     before: Traffic,
     after: Traffic,
     device: Device,
@@ -155,9 +163,8 @@ const CONFIRMED_BY: u32 = 2;
 /// which a virtual interface's packets wait between the two.
 const ON_THEIR_WAY: u64 = 1_000;
 
-/// The greatest packet of a virtual interface in bytes, with segmentation offload
-/// (`GSO_LEGACY_MAX_SIZE`).
-const PACKET_BYTES: u64 = 65_536;
+/// How many times the mean packet of a window those on their way can be, on average.
+const MEANS: u64 = 4;
 
 /// Bytes that a packet loses at least, and at most, when it is merged into the one before:
 /// the headers of Ethernet, IPv4 and UDP, and those of Ethernet, IPv4 and TCP with all
@@ -188,11 +195,12 @@ impl Audit {
     /// Compares a look with an earlier one at the same interface, if there is one. Returns
     /// drifts that have just been confirmed.
     pub fn look(&mut self, id: InterfaceId, look: &Look<'_>, now_ms: u64) -> Vec<Drift> {
-        let Look { before, device, after, .. } = *look;
-        let base = self.bases.get_mut(&id).filter(|it| it.name == device.name);
+        let Look { before, device, after, sighting, .. } = *look;
+        let is_same = |it: &&mut Base| it.name == device.name && it.sighting == sighting;
+        let base = self.bases.get_mut(&id).filter(is_same);
         let Some(base) = base else {
             let (at_ms, name, device) = (now_ms, device.name.clone(), device.clone());
-            let base = Base { at_ms, name, before, after, device, differed: [0, 0] };
+            let base = Base { at_ms, name, sighting, before, after, device, differed: [0, 0] };
             self.bases.insert(id, base);
             return Vec::new();
         };
@@ -219,7 +227,8 @@ impl Audit {
         if now_ms >= base.at_ms + WINDOW_MS {
             let (name, device) = (base.name.clone(), device.clone());
             // What differs must do so in the new window, too, to be told of.
-            *base = Base { at_ms: now_ms, name, before, after, device, differed: [0, 0] };
+            let differed = [0, 0];
+            *base = Base { at_ms: now_ms, name, sighting, before, after, device, differed };
         }
         drifts
     }
@@ -270,7 +279,9 @@ impl Window {
         let is_quiet = |before, after| of(before) == of(after);
         let ends = [is_quiet(base.before, base.after), is_quiet(look.before, look.after)];
         let slack = ends.iter().filter(|is_quiet| !**is_quiet).count() as u64 * ON_THEIR_WAY;
-        let slack = [slack, slack * PACKET_BYTES];
+        let theirs = of(look.device.traffic.since(base.device.traffic));
+        let mean_bytes = theirs[1].checked_div(theirs[0]).unwrap_or(0);
+        let slack = [slack, slack * MEANS * mean_bytes];
         let [least, most] = [(base.after, look.before), (base.before, look.after)]
             .map(|(from, to)| of(to.since(from)));
         let dropped = match direction {
@@ -280,7 +291,7 @@ impl Window {
         Self {
             least: [0, 1].map(|it| least[it].saturating_sub(slack[it])),
             most: [0, 1].map(|it| most[it].saturating_add(slack[it])),
-            theirs: of(look.device.traffic.since(base.device.traffic)),
+            theirs,
             dropped,
         }
     }
@@ -294,8 +305,10 @@ impl Window {
         if (0..2).all(|it| (least[it]..=most[it]).contains(&theirs[it])) {
             return Verdict::Agree;
         }
-        if link == Link::Physical {
-            return Verdict::Unknown(Reason::Offload);
+        match link {
+            Link::Physical => return Verdict::Unknown(Reason::Offload),
+            Link::Virtual | Link::Stacked => return Verdict::Unknown(Reason::Kind),
+            Link::Veth | Link::Bridge | Link::Loopback => {}
         }
         if *dropped > 0 && least[0] > theirs[0] && least[0] - theirs[0] <= *dropped {
             return Verdict::Unknown(Reason::Dropped);

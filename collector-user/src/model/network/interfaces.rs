@@ -56,6 +56,10 @@ struct Interface {
     name: Arc<str>,
     link: Link,
     merges: bool,
+    /// Which sighting this is, of all there were: its counts began with it.
+    sighting: u64,
+    /// The name that it is told under in its network's account, once there is one.
+    told_as: Option<Arc<str>>,
     /// Its slot; `None` while it shares the overflow slot, in whose sum its packets are.
     slot: Option<u32>,
     /// What crossed it since it has its slot, as `net/dev` would count.
@@ -101,6 +105,8 @@ struct Namespace {
     left_ms: Option<u64>,
     /// Whether another namespace has its number now.
     is_dead: bool,
+    /// Its interfaces, those that rest included.
+    interfaces: usize,
 }
 
 /// A first packet of an interface, as the programs tell it.
@@ -133,6 +139,8 @@ pub struct Counted {
     pub link: Link,
     /// Whether it may merge packets on their way in.
     pub merges: bool,
+    /// Which sighting its counts began with.
+    pub sighting: u64,
     /// As `net/dev` would count.
     pub traffic: Traffic,
 }
@@ -155,6 +163,7 @@ pub struct Interfaces {
     exited: Traffic,
     overflow: Traffic,
     merged: u64,
+    sightings: u64,
 }
 
 impl Interfaces {
@@ -172,12 +181,25 @@ impl Interfaces {
             exited: Traffic::default(),
             overflow: Traffic::default(),
             merged: 0,
+            sightings: 0,
         }
     }
 
     /// Inode number of the host's own network, if it is known.
     pub fn host_inum(&self) -> Option<u64> {
         self.host_inum
+    }
+
+    /// Takes over the inode number of the host's own network, if it was not known before.
+    pub fn know_host(&mut self, inum: u64) {
+        if self.host_inum.is_some() {
+            return;
+        }
+        self.host_inum = Some(inum);
+        let its = self.namespaces.iter().find(|(_, it)| it.inum == inum && !it.is_dead);
+        if let Some((&netns, _)) = its {
+            self.pass_on(netns, Charge::Host);
+        }
     }
 
     /// Takes in an interface that has had its first packet, or its first since it was
@@ -190,21 +212,27 @@ impl Interfaces {
                 other.is_dead = true;
             }
         }
-        self.take_back(id.netns, now_ms);
+        self.end_charge(id.netns, now_ms);
         let is_host = self.host_inum == Some(inum);
-        self.namespaces.entry(id.netns).or_insert_with(|| Namespace {
+        let namespace = self.namespaces.entry(id.netns).or_insert_with(|| Namespace {
             inum,
             charge: if is_host { Charge::Host } else { Charge::Undecided },
             since_ms: now_ms,
             left_ms: None,
             is_dead: false,
+            interfaces: 0,
         });
-        self.make_room_for(id, name);
+        namespace.interfaces += 1;
+        let is_new = namespace.charge == Charge::Undecided && namespace.since_ms == now_ms;
+        self.name_is_anothers(id, name);
+        self.sightings += 1;
         let interface = Interface {
             id,
             name: name.into(),
             link,
             merges,
+            sighting: self.sightings,
+            told_as: None,
             slot,
             counted: Traffic::default(),
             charged: Traffic::default(),
@@ -215,32 +243,72 @@ impl Interfaces {
             // The programs know one slot for it: the new one.
             self.rest(before, now_ms);
         }
-        self.namespaces.get(&id.netns).is_some_and(|namespace| {
-            namespace.charge == Charge::Undecided && namespace.since_ms == now_ms
-        })
+        self.admit(id);
+        is_new
     }
 
     /// Ends the charge of a container that has left a network long ago: what still moves in
     /// it is someone else's, or nobody's.
-    fn take_back(&mut self, netns: u64, now_ms: u64) {
+    fn end_charge(&mut self, netns: u64, now_ms: u64) {
         let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
         if namespace.is_over(now_ms) {
-            let before = std::mem::replace(&mut namespace.charge, Charge::Undecided);
             (namespace.since_ms, namespace.left_ms) = (now_ms, None);
-            self.hand_over(netns, &before);
+            self.pass_on(netns, Charge::Undecided);
         }
     }
 
-    /// Notes an interface's new name.
+    /// Notes an interface's new name. What was told under the old one stays there: a series
+    /// that has its name already must not jump.
     pub fn renamed(&mut self, id: InterfaceId, name: &str) {
-        self.make_room_for(id, name);
+        self.name_is_anothers(id, name);
+        self.leave_behind(id);
         if let Some(interface) = self.live.get_mut(&id) {
             interface.name = name.into();
+            self.admit(id);
         }
+    }
+
+    /// Adds what an interface has counted so far to the account that it is told in.
+    fn leave_behind(&mut self, id: InterfaceId) {
+        let Some(charge) = self.namespaces.get(&id.netns).map(|it| it.charge.clone()) else {
+            return;
+        };
+        let Some(interface) = self.live.get_mut(&id) else { return };
+        if let Some(told_as) = interface.told_as.take() {
+            let (link, traffic) = (interface.link, interface.uncharged());
+            interface.charged = interface.counted;
+            self.add(&charge, Some(&told_as), link, traffic);
+        }
+    }
+
+    /// Has an interface be told under a name in its network's account, if there is one, and if
+    /// it has a count of its own.
+    fn admit(&mut self, id: InterfaceId) {
+        let Some(charge) = self.namespaces.get(&id.netns).map(|it| it.charge.clone()) else {
+            return;
+        };
+        let account_of = account(&mut self.containers, &mut self.host, &charge);
+        let is_full = account_of.is_some_and(|account| account.is_full());
+        let in_use = if is_full { self.names_in_use(&charge) } else { HashSet::new() };
+        let Self { live, resting, containers, host, merged, .. } = self;
+        let Some(account) = account(containers, host, &charge) else { return };
+        let resting = resting.iter_mut().map(|(interface, _)| interface);
+        let its = live.get_mut(&id).into_iter().chain(resting.filter(|it| it.id == id));
+        for interface in its.filter(|it| it.slot.is_some() && it.told_as.is_none()) {
+            let (told_as, is_free) = account.admit(&interface.name, interface.link, &in_use);
+            *merged += u64::from(!is_free);
+            interface.told_as = Some(told_as);
+        }
+    }
+
+    /// Names under which interfaces are told now in an account.
+    fn names_in_use(&self, charge: &Charge) -> HashSet<Arc<str>> {
+        let its = self.charged().filter(|(_, of)| *of == charge);
+        its.filter_map(|(interface, _)| interface.told_as.clone()).collect()
     }
 
     /// A name is one interface's at a time: another that had it is gone, or has another name.
-    fn make_room_for(&mut self, id: InterfaceId, name: &str) {
+    fn name_is_anothers(&mut self, id: InterfaceId, name: &str) {
         let others = self.live.values_mut().filter(|it| it.id.netns == id.netns && it.id != id);
         for other in others.filter(|it| &*it.name == name) {
             other.is_gone = true;
@@ -261,72 +329,72 @@ impl Interfaces {
         self.overflow.raise_to(&read(collector_ebpf::packets::NET_OVERFLOW_SLOT));
     }
 
-    /// Charges each network to the container under which it is told. When that is another one
-    /// than before, the counts so far stay with the one before.
-    pub fn charge(&mut self, owners: &HashMap<u64, Owner<'_>>, now_ms: u64) {
-        let mut handed_over = Vec::new();
+    /// Networks that nobody is known to be in.
+    pub fn undecided(&self) -> Vec<u64> {
+        let undecided = self.namespaces.values().filter(|it| it.charge == Charge::Undecided);
+        undecided.map(|it| it.inum).collect()
+    }
+
+    /// Charges each network to the container under which it is told: the first of those who
+    /// said so after it was seen, since an older answer may be about a namespace that had
+    /// the number before. When that is another one than before, the counts so far stay with
+    /// the one before.
+    pub fn charge(&mut self, owners: &HashMap<u64, Vec<Owner<'_>>>, now_ms: u64) {
+        let mut passed_on = Vec::new();
         for (&netns, namespace) in &mut self.namespaces {
-            let owner = owners.get(&namespace.inum).filter(|_| !namespace.is_dead);
-            let Some(owner) = owner else {
-                namespace.is_left(now_ms);
+            if namespace.charge == Charge::Host {
+                continue;
+            }
+            let its = owners.get(&namespace.inum).filter(|_| !namespace.is_dead);
+            let owner = its.into_iter().flatten().find(|it| it.asked_ms >= namespace.since_ms);
+            let Some(Owner { target, .. }) = owner else {
+                namespace.note_left(now_ms);
                 continue;
             };
-            let path = &owner.target.path;
-            let is_decided = match &namespace.charge {
-                Charge::Host => continue,
-                // An older answer may be of a namespace that had the number before.
-                Charge::Undecided => {
-                    if owner.asked_ms < namespace.since_ms {
-                        continue;
-                    }
-                    false
-                }
-                Charge::Container(present) => present != path,
-                Charge::Nobody | Charge::Exited => true,
-            };
             namespace.left_ms = None;
-            let before = std::mem::replace(&mut namespace.charge, Charge::Container(path.clone()));
-            if is_decided {
-                handed_over.push((netns, before));
+            let is_same = matches!(&namespace.charge, Charge::Container(it) if *it == target.path);
+            if !is_same {
+                passed_on.push((netns, Charge::Container(target.path.clone())));
             }
         }
-        for (netns, before) in handed_over {
-            self.hand_over(netns, &before);
+        for (netns, charge) in passed_on {
+            self.pass_on(netns, charge);
         }
     }
 
-    /// Leaves what a network has counted so far with those who were charged with it.
-    fn hand_over(&mut self, netns: u64, before: &Charge) {
-        let Self { live, resting, .. } = self;
-        let resting = resting.iter_mut().map(|(interface, _)| interface);
+    /// Charges a network to another account from now on. What it has counted so far stays with
+    /// the one before, if there was one.
+    fn pass_on(&mut self, netns: u64, charge: Charge) {
+        let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
+        let before = std::mem::replace(&mut namespace.charge, charge);
+        let resting = self.resting.iter_mut().map(|(interface, _)| interface);
+        let its = self.live.values_mut().chain(resting).filter(|it| it.id.netns == netns);
         let mut parts = Vec::new();
-        for interface in live.values_mut().chain(resting).filter(|it| it.id.netns == netns) {
-            parts.push((interface.name.clone(), interface.link, interface.uncharged()));
-            interface.charged = interface.counted;
+        let mut ids = Vec::new();
+        for interface in its {
+            let told_as = interface.told_as.take();
+            if before != Charge::Undecided {
+                parts.push((told_as, interface.link, interface.uncharged()));
+                interface.charged = interface.counted;
+            }
+            ids.push(interface.id);
         }
-        for (name, link, traffic) in parts {
-            self.add(before, name, link, traffic);
+        for (told_as, link, traffic) in parts {
+            self.add(&before, told_as.as_ref(), link, traffic);
+        }
+        for id in ids {
+            self.admit(id);
         }
     }
 
     /// Adds what an interface counted to the account of those who are charged with it.
-    fn add(&mut self, charge: &Charge, name: Arc<str>, link: Link, traffic: Traffic) {
-        let account = match charge {
-            Charge::Host => &mut self.host,
-            Charge::Container(path) => self.containers.entry(path.clone()).or_default(),
-            Charge::Undecided | Charge::Nobody | Charge::Exited => {
-                if link != Link::Loopback {
-                    let sum = match charge {
-                        Charge::Exited => &mut self.exited,
-                        _ => &mut self.unattributed,
-                    };
-                    *sum = sum.plus(traffic);
-                }
-                return;
-            }
-        };
-        let is_merged = !account.add(name, link, traffic);
-        self.merged += u64::from(is_merged);
+    fn add(&mut self, charge: &Charge, told_as: Option<&Arc<str>>, link: Link, traffic: Traffic) {
+        match (account(&mut self.containers, &mut self.host, charge), told_as) {
+            (Some(account), told_as) => account.add(told_as, traffic),
+            (None, _) if link == Link::Loopback => {}
+            (None, _) if *charge == Charge::Exited => self.exited = self.exited.plus(traffic),
+            (None, _) => self.unattributed = self.unattributed.plus(traffic),
+        }
     }
 
     /// Which interfaces the programs may forget.
@@ -336,7 +404,8 @@ impl Interfaces {
         let over = |interface: &&Interface| {
             let namespace = self.namespaces.get(&interface.id.netns);
             let idle_ms = match namespace.map(|it| &it.charge) {
-                _ if is_short => IDLE_SHORT_MS,
+                // One without a slot would have to be told of anew each time.
+                _ if is_short && interface.slot.is_some() => IDLE_SHORT_MS,
                 Some(Charge::Nobody) => IDLE_NOBODYS_MS,
                 _ => IDLE_MS,
             };
@@ -359,7 +428,7 @@ impl Interfaces {
         if interface.slot.is_some() {
             self.resting.push((interface, now_ms));
         } else {
-            self.end_namespace(interface.id.netns);
+            self.leave(interface.id.netns);
         }
     }
 
@@ -369,23 +438,27 @@ impl Interfaces {
         rested.filter_map(|(interface, _)| interface.slot).collect()
     }
 
-    /// Takes an interface out after its last reading: its slot is cleared and free.
-    pub fn settle(&mut self, slot: u32) {
-        let is_its = |(interface, _): &(Interface, u64)| interface.slot == Some(slot);
-        let Some(place) = self.resting.iter().position(is_its) else { return };
-        let (interface, _) = self.resting.swap_remove(place);
-        let netns = interface.id.netns;
-        let charge = self.namespaces.get(&netns).map_or(Charge::Nobody, |it| it.charge.clone());
-        let uncharged = interface.uncharged();
-        self.add(&charge, interface.name, interface.link, uncharged);
-        self.end_namespace(netns);
+    /// Takes interfaces out after their last reading: their slots may be given to others.
+    pub fn settle(&mut self, slots: &HashSet<u32>) {
+        let is_settled =
+            |(it, _): &mut (Interface, u64)| it.slot.is_some_and(|slot| slots.contains(&slot));
+        let settled: Vec<_> = self.resting.extract_if(.., is_settled).collect();
+        for (interface, _) in settled {
+            let netns = interface.id.netns;
+            let charge = self.namespaces.get(&netns).map_or(Charge::Nobody, |it| it.charge.clone());
+            let (told_as, traffic) = (interface.told_as.as_ref(), interface.uncharged());
+            self.add(&charge, told_as, interface.link, traffic);
+            self.leave(netns);
+        }
     }
 
-    /// Forgets a namespace that has no interface any more.
-    fn end_namespace(&mut self, netns: u64) {
-        let resting = self.resting.iter().map(|(interface, _)| interface);
-        if !self.live.values().chain(resting).any(|it| it.id.netns == netns) {
-            self.namespaces.remove(&netns);
+    /// Forgets a namespace with its last interface.
+    fn leave(&mut self, netns: u64) {
+        if let Some(namespace) = self.namespaces.get_mut(&netns) {
+            namespace.interfaces -= 1;
+            if namespace.interfaces == 0 {
+                self.namespaces.remove(&netns);
+            }
         }
     }
 
@@ -402,22 +475,23 @@ impl Interfaces {
         if let Some(interface) = self.live.get_mut(&id) {
             interface.slot = Some(slot);
             interface.busy_ms = now_ms;
+            self.admit(id);
         }
     }
 
-    /// Takes over what a network's `net/dev` lists: an interface that is not among it is gone,
-    /// or has another name by now.
-    pub fn listed(&mut self, inum: u64, names: &HashSet<&str>) {
+    /// Takes over what `net/dev` lists, by the inode number of the network: an interface that
+    /// is not among it is gone, or has another name by now.
+    pub fn listed(&mut self, names: &HashMap<u64, HashSet<&str>>) {
         let Self { live, namespaces, .. } = self;
         for interface in live.values_mut() {
-            let namespace = namespaces.get(&interface.id.netns);
-            if namespace.is_some_and(|it| it.inum == inum && !it.is_dead) {
-                interface.is_gone |= !names.contains(&*interface.name);
-            }
+            let namespace = namespaces.get(&interface.id.netns).filter(|it| !it.is_dead);
+            let listed = namespace.and_then(|it| names.get(&it.inum));
+            interface.is_gone |= listed.is_some_and(|names| !names.contains(&*interface.name));
         }
-        if self.host_inum == Some(inum) {
+        if let Some(listed) = self.host_inum.and_then(|inum| names.get(&inum)) {
             // They come and go with containers: their totals must not pile up.
-            self.host.retain(names);
+            let in_use = self.names_in_use(&Charge::Host);
+            self.host.retain(|name| listed.contains(&**name) || in_use.contains(name));
         }
     }
 
@@ -426,9 +500,9 @@ impl Interfaces {
         let own_slot = self.live.values().filter(|it| it.slot.is_some() && !it.is_gone);
         own_slot.filter_map(|interface| {
             let namespace = self.namespaces.get(&interface.id.netns).filter(|it| !it.is_dead)?;
-            let Interface { id, link, merges, counted, .. } = *interface;
-            let name = interface.name.clone();
-            Some(Counted { id, inum: namespace.inum, name, link, merges, traffic: counted })
+            let Interface { id, link, merges, sighting, counted: traffic, .. } = *interface;
+            let (inum, name) = (namespace.inum, interface.name.clone());
+            Some(Counted { id, inum, name, link, merges, sighting, traffic })
         })
     }
 
@@ -450,8 +524,7 @@ impl Interfaces {
         let mut accounts = self.containers.clone();
         for (interface, charge) in self.charged() {
             if let Charge::Container(path) = charge {
-                let account = accounts.entry(path.clone()).or_default();
-                account.add(interface.name.clone(), interface.link, interface.uncharged());
+                accounts.entry(path.clone()).or_default().show(interface);
             }
         }
         accounts.into_iter().map(|(path, account)| (path, account.views())).collect()
@@ -464,9 +537,7 @@ impl Interfaces {
         for (interface, charge) in self.charged() {
             let traffic = interface.uncharged();
             match charge {
-                Charge::Host => {
-                    host.add(interface.name.clone(), interface.link, traffic);
-                }
+                Charge::Host => host.show(interface),
                 Charge::Nobody if interface.link != Link::Loopback => {
                     unattributed = unattributed.plus(traffic);
                 }
@@ -477,6 +548,7 @@ impl Interfaces {
             }
         }
         NetworkView {
+            knows_host: self.host_inum.is_some(),
             host: host.views(),
             unattributed,
             exited,
@@ -487,10 +559,10 @@ impl Interfaces {
         }
     }
 
-    /// Interfaces with a slot of their own, and who is charged with them.
+    /// All interfaces, and who is charged with them.
     fn charged(&self) -> impl Iterator<Item = (&Interface, &Charge)> {
         let resting = self.resting.iter().map(|(interface, _)| interface);
-        let interfaces = self.live.values().chain(resting).filter(|it| it.slot.is_some());
+        let interfaces = self.live.values().chain(resting);
         interfaces.filter_map(|it| Some((it, &self.namespaces.get(&it.id.netns)?.charge)))
     }
 
@@ -502,6 +574,19 @@ impl Interfaces {
     }
 }
 
+/// The account of those who are charged, if they have one.
+fn account<'a>(
+    containers: &'a mut HashMap<Arc<str>, Account>,
+    host: &'a mut Account,
+    charge: &Charge,
+) -> Option<&'a mut Account> {
+    match charge {
+        Charge::Host => Some(host),
+        Charge::Container(path) => Some(containers.entry(path.clone()).or_default()),
+        Charge::Undecided | Charge::Nobody | Charge::Exited => None,
+    }
+}
+
 impl Namespace {
     /// Whether its last container has been gone for the grace time.
     fn is_over(&self, now_ms: u64) -> bool {
@@ -509,7 +594,7 @@ impl Namespace {
     }
 
     /// Notes that no container is known to be in it.
-    fn is_left(&mut self, now_ms: u64) {
+    fn note_left(&mut self, now_ms: u64) {
         match self.charge {
             Charge::Undecided if now_ms >= self.since_ms + UNDECIDED_MS => {
                 self.charge = Charge::Nobody;

@@ -66,7 +66,7 @@ pub struct Question {
     pub at_ms: u64,
 }
 
-/// The container under which a network is told.
+/// A container that is in a network of containers.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
     /// Which one.
@@ -82,6 +82,10 @@ struct Member {
     since_ms: u64,
     /// When it was asked last, monotonic, in ms; `None` if it is to be asked at once.
     asked_ms: Option<u64>,
+    /// When its answer was doubted last, monotonic, in ms.
+    doubted_ms: u64,
+    /// Whether there was no process the last time, and one before.
+    seems_empty: bool,
     answer: Answer,
     /// When the question was given out that it gave this answer to, monotonic, in ms.
     answer_of_ms: u64,
@@ -92,13 +96,17 @@ impl Member {
     fn due_ms(&self) -> u64 {
         let Some(asked_ms) = self.asked_ms else { return self.since_ms };
         let is_new = asked_ms < self.since_ms + SETTLING_MS;
-        let has_answered = !matches!(self.answer, Answer::Empty | Answer::Unknown);
+        let has_answered = self.has_answered() && !self.seems_empty;
         asked_ms
             + match (has_answered, is_new) {
                 (false, true) => RETRY_MS,
                 (true, true) | (false, false) => DOUBT_MS,
                 (true, false) => STALE_MS,
             }
+    }
+
+    fn has_answered(&self) -> bool {
+        !matches!(self.answer, Answer::Empty | Answer::Unknown)
     }
 
     /// Who comes first among those in one network.
@@ -131,6 +139,8 @@ impl Members {
                     living,
                     since_ms: now_ms,
                     asked_ms: None,
+                    doubted_ms: now_ms,
+                    seems_empty: false,
                     answer: Answer::Unknown,
                     answer_of_ms: now_ms,
                 },
@@ -164,10 +174,9 @@ impl Members {
     pub fn doubt(&mut self, netns: u64, now_ms: u64) {
         for member in self.0.values_mut() {
             let is_new = now_ms < member.since_ms + SETTLING_MS;
-            let is_open =
-                matches!(member.answer, Answer::Empty | Answer::Unknown | Answer::Runtimes(_));
+            let is_open = !member.has_answered() || matches!(member.answer, Answer::Runtimes(_));
             if is_new || is_open || member.netns() == Some(netns) {
-                member.asked_ms = None;
+                (member.asked_ms, member.doubted_ms) = (None, now_ms);
             }
         }
     }
@@ -178,40 +187,47 @@ impl Members {
         if member.living.life != question.life {
             return;
         }
-        member.asked_ms = Some(now_ms);
-        // That nobody could tell this time does not make what is known less true.
-        if answer != Answer::Unknown {
+        // What was asked before a doubt does not settle it.
+        if question.at_ms >= member.doubted_ms {
+            member.asked_ms = Some(now_ms);
+        }
+        // That nobody could tell this time does not make what is known less true; nor does a
+        // list that is empty for once, as while processes move between nested cgroups.
+        let is_empty = answer == Answer::Empty;
+        let is_doubtful = answer == Answer::Unknown || (is_empty && !member.seems_empty);
+        member.seems_empty = is_empty;
+        if !(is_doubtful && member.has_answered()) {
             (member.answer, member.answer_of_ms) = (answer, question.at_ms);
         }
     }
 
-    /// The container under which each network is told: the one that was first seen, since
-    /// whoever joins a network comes later.
-    pub fn owners<'a>(&'a self) -> HashMap<u64, Owner<'a>> {
-        let mut first: HashMap<u64, &Member> = HashMap::new();
-        for member in self.0.values() {
-            let Some(netns) = member.netns() else { continue };
-            let owner = first.entry(netns).or_insert(member);
-            if member.rank() < owner.rank() {
-                *owner = member;
+    /// Those who are in each network, the one first under which it is told: who was seen
+    /// first, since whoever joins a network comes later.
+    pub fn owners(&self) -> HashMap<u64, Vec<Owner<'_>>> {
+        let mut ranked: Vec<&Member> = self.0.values().collect();
+        ranked.sort_unstable_by_key(|it| it.rank());
+        let mut owners: HashMap<u64, Vec<Owner<'_>>> = HashMap::new();
+        for member in ranked {
+            if let Some(netns) = member.netns() {
+                let owner = Owner { target: &member.living.target, asked_ms: member.answer_of_ms };
+                owners.entry(netns).or_default().push(owner);
             }
         }
-        let owner = |it: &'a Member| Owner { target: &it.living.target, asked_ms: it.answer_of_ms };
-        first.into_iter().map(|(netns, member)| (netns, owner(member))).collect()
+        owners
     }
 
     /// What each container is to its network.
     pub fn roles(&self) -> HashMap<Arc<str>, Role> {
         let owners = self.owners();
+        let first = |netns: u64| owners.get(&netns).and_then(|owners| owners.first());
         let role = |path: &Arc<str>, member: &Member| match member.answer {
             Answer::Host => Role::Host,
-            // An engine in a container shares that one's; any other's is as good as the host's.
-            Answer::Runtimes(netns) => owners
-                .get(&netns)
-                .map_or(Role::Host, |owner| Role::Shared { owner: owner.target.path.clone() }),
+            // That of an engine in a container is that container's.
+            Answer::Runtimes(netns) => first(netns)
+                .map_or(Role::Runtimes, |owner| Role::Shared { owner: owner.target.path.clone() }),
             Answer::Empty => Role::Empty,
             Answer::Unknown => Role::Unknown,
-            Answer::In(seat) => match owners.get(&seat.netns) {
+            Answer::In(seat) => match first(seat.netns) {
                 Some(Owner { target, .. }) if target.path != *path => {
                     Role::Shared { owner: target.path.clone() }
                 }
@@ -290,7 +306,7 @@ mod tests {
         members.live([living("/b", 1, 5), living("/a", 2, 5)], 0);
         answer(&mut members, "/b", seat(7), 1);
         answer(&mut members, "/a", seat(7), 1);
-        assert_eq!(&*members.owners()[&7].target.path, "/a");
+        assert_eq!(&*members.owners()[&7][0].target.path, "/a");
     }
 
     #[test]
@@ -298,7 +314,7 @@ mod tests {
         let mut members = Members::default();
         members.live([living("/engine", 1, 10), living("/inner", 1, 20)], 0);
         answer(&mut members, "/inner", Answer::Runtimes(7), 1);
-        assert_eq!(members.roles()["/inner"], Role::Host);
+        assert_eq!(members.roles()["/inner"], Role::Runtimes);
         assert_eq!(members.owners().len(), 0);
         answer(&mut members, "/engine", seat(7), 1);
         assert_eq!(members.roles()["/inner"], Role::Shared { owner: "/engine".into() });
@@ -342,7 +358,13 @@ mod tests {
         answer(&mut members, "/c", Answer::Unknown, 10);
         assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
         answer(&mut members, "/c", Answer::Empty, 20);
+        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }), "for once");
+        assert_eq!(members.next_due_ms(), Some(20 + RETRY_MS));
+        answer(&mut members, "/c", Answer::Empty, 120);
         assert_eq!(members.roles()["/c"], Role::Empty);
+        answer(&mut members, "/c", seat(7), 220);
+        answer(&mut members, "/c", Answer::Empty, 320);
+        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
     }
 
     #[test]
@@ -355,7 +377,14 @@ mod tests {
         answer(&mut members, "/same", seat(8), late_ms);
         answer(&mut members, "/mute", Answer::Unknown, late_ms);
         assert_eq!(asked(&members, late_ms), [""; 0]);
-        members.doubt(8, late_ms);
-        assert_eq!(asked(&members, late_ms), ["/mute", "/same"]);
+        let before = members.due(2 * late_ms);
+        members.doubt(8, late_ms + 1);
+        assert_eq!(asked(&members, late_ms + 1), ["/mute", "/same"]);
+        // An answer to an earlier question does not settle it.
+        for question in before.iter().map(|it| Question { at_ms: late_ms, ..it.clone() }) {
+            members.answered(&question, seat(9), late_ms + 2);
+        }
+        assert_eq!(asked(&members, late_ms + 2), ["/mute", "/same"]);
+        assert_eq!(members.owners()[&9].len(), 3, "but is one");
     }
 }

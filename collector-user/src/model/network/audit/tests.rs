@@ -13,7 +13,11 @@ fn device(traffic: Traffic) -> Device {
 
 /// Looks while nothing moves; `ours` is what the programs have counted.
 fn quiet(audit: &mut Audit, link: Link, ours: Traffic, device: &Device, now_ms: u64) -> Vec<Drift> {
-    audit.look(ID, &Look { link, merges: false, before: ours, device, after: ours }, now_ms)
+    audit.look(
+        ID,
+        &Look { link, merges: false, sighting: 1, before: ours, device, after: ours },
+        now_ms,
+    )
 }
 
 fn counted(audit: &Audit) -> Vec<(Verdict, u64)> {
@@ -34,19 +38,19 @@ fn what_both_counted_since_the_first_look_agrees_to_the_byte() {
     let mut audit = Audit::default();
     // The kernel has counted since the interface was made, the programs since they began.
     let first = device(traffic(1_000, 2_000));
-    assert_eq!(quiet(&mut audit, Link::Virtual, traffic(10, 20), &first, 0), []);
+    assert_eq!(quiet(&mut audit, Link::Veth, traffic(10, 20), &first, 0), []);
     assert_eq!(counted(&audit), [], "there is nothing to compare with");
     let second = device(traffic(1_005, 2_007));
-    assert_eq!(quiet(&mut audit, Link::Virtual, traffic(15, 27), &second, 10), []);
+    assert_eq!(quiet(&mut audit, Link::Veth, traffic(15, 27), &second, 10), []);
     assert_eq!(counted(&audit), [(Verdict::Agree, 2)]);
 }
 
 #[test]
 fn one_packet_less_is_a_drift_once_it_is_confirmed() {
     let mut audit = Audit::default();
-    quiet(&mut audit, Link::Virtual, traffic(0, 0), &device(traffic(0, 0)), 0);
+    quiet(&mut audit, Link::Veth, traffic(0, 0), &device(traffic(0, 0)), 0);
     let theirs = device(traffic(1_000, 7));
-    assert_eq!(quiet(&mut audit, Link::Virtual, traffic(999, 7), &theirs, 10), []);
+    assert_eq!(quiet(&mut audit, Link::Veth, traffic(999, 7), &theirs, 10), []);
     let pending = Verdict::Unknown(Reason::Pending);
     assert_eq!(counted(&audit), [(Verdict::Agree, 1), (pending, 1)]);
     let drift = Drift {
@@ -56,20 +60,20 @@ fn one_packet_less_is_a_drift_once_it_is_confirmed() {
         theirs_packets: 1_000,
         theirs_bytes: 100_000,
     };
-    assert_eq!(quiet(&mut audit, Link::Virtual, traffic(999, 7), &theirs, 20), [drift]);
-    assert_eq!(quiet(&mut audit, Link::Virtual, traffic(999, 7), &theirs, 30), [], "told once");
+    assert_eq!(quiet(&mut audit, Link::Veth, traffic(999, 7), &theirs, 20), [drift]);
+    assert_eq!(quiet(&mut audit, Link::Veth, traffic(999, 7), &theirs, 30), [], "told once");
     assert_eq!(audit.checks().get(Verdict::Drift), 2);
     // In a new window it must show again.
-    quiet(&mut audit, Link::Virtual, traffic(999, 7), &theirs, WINDOW_MS);
-    quiet(&mut audit, Link::Virtual, traffic(999, 7), &theirs, WINDOW_MS + 10);
+    quiet(&mut audit, Link::Veth, traffic(999, 7), &theirs, WINDOW_MS);
+    quiet(&mut audit, Link::Veth, traffic(999, 7), &theirs, WINDOW_MS + 10);
     assert_eq!(audit.checks().get(Verdict::Drift), 3, "that of the window's end");
 }
 
 #[test]
 fn packets_that_pass_while_it_is_looked_are_no_drift() {
     let mut audit = Audit::default();
-    let (link, merges) = (Link::Virtual, false);
-    let look = |before, device, after| Look { link, merges, before, device, after };
+    let (link, merges) = (Link::Veth, false);
+    let look = |before, device, after| Look { link, merges, sighting: 1, before, device, after };
     let first = device(traffic(0, 0));
     audit.look(ID, &look(traffic(0, 0), &first, traffic(3, 0)), 0);
     let second = device(traffic(900, 0));
@@ -91,13 +95,15 @@ fn what_is_known_to_differ_is_unknown_with_its_reason() {
     for (link, merges, reason, ours, device_then) in [
         (Link::Physical, true, Reason::Offload, traffic(40, 50), &theirs),
         (Link::Stacked, true, Reason::Stacked, traffic(0, 50), &theirs),
-        (Link::Virtual, false, Reason::Dropped, traffic(50, 50), &dropped),
-        (Link::Virtual, true, Reason::Merged, merged, &theirs),
-        (Link::Virtual, false, Reason::Pending, merged, &theirs),
+        (Link::Virtual, true, Reason::Kind, merged, &theirs),
+        (Link::Veth, false, Reason::Dropped, traffic(50, 50), &dropped),
+        (Link::Veth, true, Reason::Merged, merged, &theirs),
+        (Link::Veth, false, Reason::Pending, merged, &theirs),
     ] {
         let mut audit = Audit::default();
         quiet(&mut audit, link, zero, &device(zero), 0);
-        let look = Look { link, merges, before: ours, device: device_then, after: ours };
+        let look =
+            Look { link, merges, sighting: 1, before: ours, device: device_then, after: ours };
         audit.look(ID, &look, 10);
         assert_eq!(counted(&audit), [(Verdict::Agree, 1), (Verdict::Unknown(reason), 1)]);
     }
@@ -106,12 +112,24 @@ fn what_is_known_to_differ_is_unknown_with_its_reason() {
 #[test]
 fn another_interface_with_the_same_index_is_not_compared_with_the_old_one() {
     let mut audit = Audit::default();
-    quiet(&mut audit, Link::Virtual, traffic(0, 0), &device(traffic(0, 0)), 0);
+    quiet(&mut audit, Link::Veth, traffic(0, 0), &device(traffic(0, 0)), 0);
     let renamed = Device { name: "wan0".into(), ..device(traffic(77, 77)) };
-    quiet(&mut audit, Link::Virtual, traffic(1, 1), &renamed, 10);
+    quiet(&mut audit, Link::Veth, traffic(1, 1), &renamed, 10);
+    assert_eq!(counted(&audit), []);
+    // Forgotten and seen again in between: its counts began anew.
+    let eth0 = device(traffic(100, 100));
+    let look = Look {
+        link: Link::Veth,
+        merges: false,
+        sighting: 2,
+        before: traffic(0, 0),
+        device: &eth0,
+        after: traffic(0, 0),
+    };
+    audit.look(ID, &look, 15);
     assert_eq!(counted(&audit), []);
     audit.retain(&HashSet::new());
-    quiet(&mut audit, Link::Virtual, traffic(1, 1), &device(traffic(0, 0)), 20);
+    quiet(&mut audit, Link::Veth, traffic(1, 1), &device(traffic(0, 0)), 20);
     assert_eq!(counted(&audit), []);
     audit.unread();
     assert_eq!(counted(&audit), [(Verdict::Unknown(Reason::Unread), 2)]);

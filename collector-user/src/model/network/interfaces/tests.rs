@@ -63,7 +63,8 @@ impl Fixture {
 
     fn charge(&mut self) {
         let owner = |target| Owner { target, asked_ms: self.now_ms };
-        let owners = self.members.iter().map(|(inum, target)| (*inum, owner(target))).collect();
+        let owners =
+            self.members.iter().map(|(inum, target)| (*inum, vec![owner(target)])).collect();
         self.interfaces.charge(&owners, self.now_ms);
     }
 
@@ -72,10 +73,9 @@ impl Fixture {
         self.now_ms += 1_000;
         self.read();
         self.charge();
-        for slot in self.interfaces.to_settle(self.now_ms) {
-            self.interfaces.settle(slot);
-            self.counted.remove(&slot);
-        }
+        let slots = self.interfaces.to_settle(self.now_ms).into_iter().collect();
+        self.interfaces.settle(&slots);
+        self.counted.retain(|slot, _| !slots.contains(slot));
         let over = self.interfaces.to_forget(self.now_ms);
         for id in &over {
             self.interfaces.forgotten(*id, self.now_ms);
@@ -85,8 +85,13 @@ impl Fixture {
 
     fn told(&self, path: &str) -> Vec<(String, u64)> {
         let views = self.interfaces.containers().remove(path).unwrap_or_default();
-        views.iter().map(|it| (it.name.to_string(), it.traffic.rx_packets)).collect()
+        packets(&views)
     }
+}
+
+/// Names with the packets received, of what has a count.
+fn packets(views: &[InterfaceView]) -> Vec<(String, u64)> {
+    views.iter().filter_map(|it| Some((it.name.to_string(), it.traffic?.rx_packets))).collect()
 }
 
 fn eth0(packets: u64) -> Vec<(String, u64)> {
@@ -121,10 +126,10 @@ fn an_answer_from_before_a_network_was_seen_is_not_about_it() {
     it.receive(2, 5);
     let target = Target { path: "/old".into(), cgroups: vec![] };
     let owner = Owner { target: &target, asked_ms: it.now_ms - 10 };
-    it.interfaces.charge(&HashMap::from([(7, owner)]), it.now_ms);
+    it.interfaces.charge(&HashMap::from([(7, vec![owner])]), it.now_ms);
     assert_eq!(it.told("/old"), []);
     let owner = Owner { target: &target, asked_ms: it.now_ms };
-    it.interfaces.charge(&HashMap::from([(7, owner)]), it.now_ms);
+    it.interfaces.charge(&HashMap::from([(7, vec![owner])]), it.now_ms);
     assert_eq!(it.told("/old"), eth0(5), "it said so again");
 }
 
@@ -227,15 +232,13 @@ fn the_hosts_interfaces_are_the_hosts_and_end_with_their_names() {
     it.seen(id(HOST, 9), 2, "veth9");
     it.receive(1, 5);
     it.receive(2, 6);
-    let told = |it: &Fixture| {
-        let host = it.interfaces.view().host;
-        host.iter().map(|it| (it.name.to_string(), it.traffic.rx_packets)).collect::<Vec<_>>()
-    };
+    let told = |it: &Fixture| packets(&it.interfaces.view().host);
+    let listed = HashMap::from([(HOST, HashSet::from(["eth0", "lo"]))]);
     assert_eq!(told(&it), [("eth0".to_owned(), 5), ("veth9".to_owned(), 6)]);
-    it.interfaces.listed(HOST, &HashSet::from(["eth0", "lo"]));
+    it.interfaces.listed(&listed);
     assert_eq!(it.tidy(), [id(HOST, 9)]);
     it.tidy();
-    it.interfaces.listed(HOST, &HashSet::from(["eth0", "lo"]));
+    it.interfaces.listed(&listed);
     assert_eq!(told(&it), eth0(5));
 }
 
@@ -253,8 +256,9 @@ fn of_two_with_one_name_the_earlier_is_gone_and_its_count_stays() {
     it.tidy();
     assert_eq!(it.told("/c"), eth0(7));
     it.interfaces.renamed(id(7, 3), "wan0");
-    let wan0 = [("eth0".to_owned(), 5), ("wan0".to_owned(), 2)];
-    assert_eq!(it.told("/c"), wan0, "a new name takes its counts along");
+    it.receive(2, 1);
+    let wan0 = [("eth0".to_owned(), 7), ("wan0".to_owned(), 1)];
+    assert_eq!(it.told("/c"), wan0, "what was told stays where it was");
 }
 
 #[test]
@@ -296,23 +300,49 @@ fn without_a_slot_there_is_nothing_to_tell_until_it_has_one() {
 }
 
 #[test]
-fn a_container_with_too_many_names_has_one_series_for_those_beyond() {
+fn names_of_the_dead_make_room_and_those_in_use_stay_their_own() {
     let mut it = Fixture::new();
     it.seen(id(7, 2), 1, "eth0");
     it.join("/c", 7);
+    it.receive(1, 1_000);
+    // An engine in the container makes and removes cables.
     for index in 0..100 {
-        it.interfaces.renamed(id(7, 2), &format!("n{index}"));
-        it.receive(1, 1);
-        it.join("/c", 7);
-        // Each time under a new name: a new slot.
-        it.interfaces.forgotten(id(7, 2), it.now_ms);
+        let slot = 2 + index % 30;
+        it.seen(id(7, 3 + index), slot, &format!("veth{index:03}"));
+        it.receive(slot, 1);
+        it.interfaces.forgotten(id(7, 3 + index), it.now_ms);
         it.tidy();
-        it.seen(id(7, 2), 1, "eth0");
     }
     let told = it.told("/c");
     assert_eq!(told.len(), 65);
-    assert_eq!(told.iter().map(|(_, packets)| packets).sum::<u64>(), 100);
-    assert_eq!(it.interfaces.view().merged, 36);
+    assert!(told.contains(&("eth0".to_owned(), 1_000)), "{told:?}");
+    assert!(told.contains(&("others/".to_owned(), 37)), "{told:?}");
+    assert_eq!(it.interfaces.view().merged, 37);
+}
+
+#[test]
+fn where_all_names_are_in_use_the_next_are_told_in_one_and_nothing_goes_back() {
+    let mut it = Fixture::new();
+    it.interfaces.slots = 1_000;
+    it.seen(id(7, 2), 1, "eth0");
+    it.join("/c", 7);
+    for index in 2..90 {
+        it.seen(id(7, 1 + index), index, &format!("veth{index:03}"));
+        it.receive(index, 10);
+    }
+    let before: HashMap<_, _> = it.told("/c").into_iter().collect();
+    assert_eq!((before.len(), before["others/"]), (65, 250));
+    // Others come and go; no one's series moves because of it.
+    for index in 90..120 {
+        it.seen(id(7, 1 + index), index, &format!("veth{index:03}"));
+        it.tidy();
+        for (name, packets) in it.told("/c") {
+            assert_eq!(packets, before[&name], "{name}");
+        }
+    }
+    it.seen_as(id(7, 1), 7, 500, "lo", "");
+    it.receive(500, 3);
+    assert!(it.told("/c").contains(&("lo".to_owned(), 3)), "the loop is never in a sum");
 }
 
 /// What can happen, with small numbers that collide.
@@ -395,7 +425,7 @@ impl Fixture {
         let undecided = self.interfaces.charged().filter(|(_, it)| **it == Charge::Undecided);
         let undecided: u64 = undecided.map(|(it, _)| it.uncharged().rx_packets).sum();
         let told = self.interfaces.containers().into_values().flatten().chain(view.host);
-        told.map(|it| it.traffic.rx_packets).sum::<u64>()
+        told.filter_map(|it| Some(it.traffic?.rx_packets)).sum::<u64>()
             + view.unattributed.rx_packets
             + view.exited.rx_packets
             + undecided
@@ -423,15 +453,19 @@ proptest! {
     #[test]
     fn what_a_container_is_told_of_never_falls(steps in prop::collection::vec(step(), 1..60)) {
         let mut it = Fixture::new();
-        let mut before: HashMap<String, u64> = HashMap::new();
+        let mut before: HashMap<u8, HashMap<String, u64>> = HashMap::new();
         for (slot, step) in (1..).zip(&steps) {
             it.take(step, slot);
             for container in 0..3 {
-                let path = format!("/{container}");
-                let total = it.told(&path).iter().map(|(_, packets)| packets).sum();
-                let ended = matches!(step, Step::Expire { container: of } if *of == container);
-                let last = before.insert(path, total).unwrap_or(0);
-                prop_assert!(ended || total >= last, "{last}, then {total} after {step:?}");
+                let told: HashMap<_, _> = it.told(&format!("/{container}")).into_iter().collect();
+                let last = before.insert(container, told.clone()).unwrap_or_default();
+                if matches!(step, Step::Expire { container: of } if *of == container) {
+                    continue;
+                }
+                for (name, last) in last {
+                    let now = told.get(&name);
+                    prop_assert!(now >= Some(&last), "{name}: {last}, {now:?} after {step:?}");
+                }
             }
         }
     }
