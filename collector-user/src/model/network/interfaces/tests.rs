@@ -1,7 +1,17 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
-use super::*;
-use crate::model::targets::Target;
+use super::{
+    namespace::UNDECIDED_MS,
+    slots::{IDLE_MS, IDLE_NOBODYS_MS, IDLE_SHORT_MS},
+    *,
+};
+use crate::model::{
+    network::{InterfaceView, members::Owner},
+    snapshot::SlotCounts,
+    targets::Target,
+};
 
 const HOST: u64 = 1;
 const SLOTS: u32 = 40;
