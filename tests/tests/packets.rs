@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::sys::{Stats, enable_stats};
-use slicemeter::model::network::Traffic;
+use slicemeter::model::network::{InterfaceId, Traffic};
 use slicemeter_tests::{
     cgroup::{Cgroup, mounts},
     host::require_kernel,
@@ -290,6 +290,8 @@ fn where_slots_are_short_the_sum_stays_and_a_freed_one_is_given_on() {
 
     let lucky = lacks.iter().find(|it| is_ours(it.netns_inum)).expect("one without a slot");
     packets.forget(has[0].id);
+    let unknown = InterfaceId { netns: u64::MAX, ifindex: 1 };
+    packets.network().forget(unknown).expect("nothing to forget is no refusal");
     let slot = packets.promote(lucky.id).expect("the freed one");
     let netns = if u64::from(lucky.netns_inum) == near.inum() { &near } else { &far };
     let before = netns.devices()[&lucky.name].traffic;
