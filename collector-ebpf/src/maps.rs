@@ -2,8 +2,9 @@
 //!
 //! `[cpu]` and `[cpu][slot]` arrays are mmapped by user space. Only its own CPU
 //! writes a CPU's records, with interrupts off, so plain adds suffice; user space
-//! writes only cells of slots that no cgroup owns, and the epoch of a CPU's cache. The
-//! same goes for interfaces; but a socket's packets are counted by atomic adds.
+//! writes only cells of `COUNTERS` whose slots no cgroup owns, and the epoch of a CPU's
+//! cache. Packets are counted likewise, those of sockets by atomic adds; of what is
+//! theirs user space writes epochs alone.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,

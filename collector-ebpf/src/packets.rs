@@ -43,7 +43,12 @@ pub const CACHE_WAYS: usize = 2;
 
 /// Packets and their bytes, both ways. The sums of one slot on one CPU; each word is
 /// whole, but between two of them a packet may pass. The programs count a packet first, and
-/// its bytes after it: who reads bytes first never has bytes of a packet that he lacks.
+/// its bytes after it: who reads bytes first has no bytes of a packet that he lacks (on a
+/// machine that keeps the order of stores, as x86 does; on another he may for a moment).
+///
+/// They only ever grow, from the load on: user space never writes them, since a program may
+/// be in the middle of an add for as long as a hypervisor keeps its CPU, and would bring back
+/// what was cleared. What a slot held when it changed hands is for user space to remember.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PacketCounters<W> {
@@ -88,7 +93,8 @@ pub struct NetCpu<W> {
     pub slots_exhausted: W,
     /// Times that an interface found the map of interfaces full.
     pub interfaces_exhausted: W,
-    /// Look-ups that the cache did not answer.
+    /// Look-ups that the cache did not answer. A CPU's first packet is one of them (no
+    /// interface has the index 0), so where this is 0 nothing was ever counted.
     pub cache_misses: W,
     /// Grows each time that user space voids the cache. The one word here that user space
     /// writes, and the programs only read.

@@ -9,8 +9,15 @@
 //! a softirq's packets, or another task's, may come in the middle of a run on the same CPU.
 //! So counters are added to atomically, and no look-up is cached: an entry of three words
 //! could be half one's and half another's.
+//!
+//! A task may also be preempted for long between look-up and add. If in that time its cgroup
+//! goes, and the cgroup's slot has rested and is given on, this one packet is charged to the
+//! slot's next owner.
 
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -42,7 +49,8 @@ pub(crate) fn count(ctx: &SkBuffContext, direction: Direction) -> i32 {
     // SAFETY: the context is the program's own. No cgroup has the id 0, which is a packet's
     // without a full socket.
     let id = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
-    // SAFETY: the value is copied at once; a slot is only reused after a grace time.
+    // SAFETY: the value is copied at once. That a slot is only reused after a grace time is
+    // for the accounts' sake: its cells are there in any case.
     let slot = match unsafe { CGROUP_SLOTS.get(id) } {
         Some(slot) => *slot,
         None => UNATTRIBUTED_SLOT,
@@ -57,8 +65,8 @@ pub(crate) fn count(ctx: &SkBuffContext, direction: Direction) -> i32 {
         return PASS;
     };
     let bytes = u64::from(ctx.len());
-    // SAFETY: the map's own memory, a word for each cell. It is only ever added to atomically
-    // (and user space zeroes cells of slots that nobody owns).
+    // SAFETY: the map's own memory, a word for each cell. It is only ever added to atomically,
+    // and user space only reads.
     let counters = unsafe { &*counters.cast::<PacketCounters<UnsafeCell<u64>>>() };
     let PacketCounters { rx_bytes, rx_packets, tx_bytes, tx_packets } = counters;
     let (total_bytes, packets) = match direction {
@@ -66,9 +74,11 @@ pub(crate) fn count(ctx: &SkBuffContext, direction: Direction) -> i32 {
         Direction::Sent => (tx_bytes.get(), tx_packets.get()),
     };
     // SAFETY: words of a map's value.
-    unsafe { add(total_bytes, bytes) };
-    // SAFETY: as above.
     unsafe { add(packets, 1) };
+    // In this order (see `PacketCounters`); it costs no instruction.
+    compiler_fence(Ordering::Release);
+    // SAFETY: as above.
+    unsafe { add(total_bytes, bytes) };
     PASS
 }
 
@@ -88,6 +98,5 @@ unsafe fn add(word: *mut u64, addend: u64) {
     };
     #[cfg(not(target_arch = "bpf"))]
     // SAFETY: as above.
-    unsafe { core::sync::atomic::AtomicU64::from_ptr(word) }
-        .fetch_add(addend, core::sync::atomic::Ordering::Relaxed);
+    unsafe { core::sync::atomic::AtomicU64::from_ptr(word) }.fetch_add(addend, Ordering::Relaxed);
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, thread::sleep, time::Duration};
 
+use collector_ebpf::packets::{FIRST_NET_SLOT, NET_OVERFLOW_SLOT};
 use slicemeter::{
     model::network::{InterfaceId, Traffic},
     source::{
@@ -75,6 +76,8 @@ pub struct Wanted {
 /// The programs and what they have told so far. They end with this value.
 pub struct Packets {
     kernel: Kernel,
+    /// Slots for interfaces, the overflow slot included.
+    slots: u32,
     interfaces: BTreeMap<InterfaceId, Interface>,
     /// Ring buffers are registered with it. Dropped last.
     _runtime: Runtime,
@@ -99,10 +102,11 @@ impl Packets {
             net_slots,
             log_level: tracing::Level::WARN,
         };
+        let slots = if network { FIRST_NET_SLOT + net_slots } else { 0 };
         let mut kernel = Kernel::load(OBJECT, &options).expect("programs that load");
         kernel.start().expect("programs that attach");
         drop(entered);
-        Self { kernel, interfaces: BTreeMap::new(), _runtime: runtime }
+        Self { kernel, slots, interfaces: BTreeMap::new(), _runtime: runtime }
     }
 
     /// All that was loaded.
@@ -114,6 +118,18 @@ impl Packets {
     pub fn network(&mut self) -> &mut Network {
         let degraded = &self.kernel.degraded;
         self.kernel.network.as_mut().unwrap_or_else(|| panic!("no packets: {degraded:?}"))
+    }
+
+    /// What crossed interfaces that have no slot of their own.
+    pub fn overflow(&mut self) -> Traffic {
+        self.network().traffic(NET_OVERFLOW_SLOT)
+    }
+
+    /// What all the slots have together.
+    pub fn total(&mut self) -> Traffic {
+        let slots = self.slots;
+        let network = self.network();
+        (0..slots).map(|slot| network.traffic(slot)).sum()
     }
 
     /// The interfaces that were told of.
@@ -136,7 +152,8 @@ impl Packets {
     /// Gives up an interface: its slot is free, and its next packet is the first again.
     pub fn forget(&mut self, id: InterfaceId) {
         let interface = self.interfaces.remove(&id).expect("it was told of");
-        self.network().forget(id).expect("it is known");
+        self.network().forget(id).expect("the kernel agrees");
+        self.network().refresh();
         // A program that had looked it up may be on its way: for less than this.
         sleep(GRACE);
         if let Some(slot) = interface.slot {
@@ -147,6 +164,7 @@ impl Packets {
     /// Tries to give an interface that shares the overflow slot its own.
     pub fn promote(&mut self, id: InterfaceId) -> Option<u32> {
         let slot = self.network().promote(id).expect("it is known");
+        self.network().refresh();
         self.interfaces.get_mut(&id).expect("it was told of").slot = slot;
         slot
     }

@@ -270,7 +270,7 @@ pub struct NetworkHealth {
     /// Look-ups that no CPU's cache answered: not a loss, but what makes a packet dear.
     pub cache_misses: u64,
     /// Packets that the kernel did not show to a program because it was running already on
-    /// that CPU (`recursion_misses`; always 0 before 5.12). It should never happen.
+    /// that CPU (`recursion_misses`; always 0 before 6.1). It should never happen.
     pub packets_missed: u64,
 }
 

@@ -20,7 +20,7 @@ use crate::{
         losses::Losses,
         moment::Moment,
         network::{
-            Choice, Device, InterfaceId, Link, Role, Seat,
+            Choice, Device, InterfaceId, Link, NetworkHealth, Role, Seat,
             audit::{Audit, Look},
             interfaces::{Counted, Interfaces, Sighting},
             members::{Living, Members},
@@ -62,6 +62,8 @@ pub(in crate::app) struct Networks {
     auditing: Option<Errand<Listings>>,
     /// Whether it was said that slots are short.
     short_of_slots: bool,
+    /// What `Network::missed` last said.
+    packets_missed: u64,
 }
 
 /// What has come back.
@@ -92,6 +94,7 @@ impl Networks {
             asking: None,
             auditing: None,
             short_of_slots: false,
+            packets_missed: 0,
         }
     }
 
@@ -203,17 +206,23 @@ impl Networks {
         self.asking.iter_mut().for_each(|it| it.tell_if_hung("asking containers for networks"));
         self.auditing.iter_mut().for_each(|it| it.tell_if_hung("reading net/dev"));
         let Some(network) = &mut kernel.network else { return };
-        // New names are noticed at the next packet.
-        network.refresh();
+        match network.missed() {
+            Ok(missed) => self.packets_missed = missed,
+            Err(error) => tracing::warn!(%error, "cannot tell how many packets were missed"),
+        }
         self.read(network, now);
         self.settle(network, now);
         for id in self.interfaces.to_forget(now.monotonic_ms) {
             if let Err(error) = network.forget(id) {
-                tracing::debug!(?id, error = chain(&error), "the kernel did not know it");
+                // Packets still go to its slot. At the next tick it is tried again.
+                tracing::debug!(?id, error = chain(&error), "cannot forget it now");
+                continue;
             }
             self.interfaces.forgotten(id, now.monotonic_ms);
         }
         self.promote(network, now);
+        // Takes effect at the next packet; new names are noticed then, too.
+        network.refresh();
         if self.auditing.is_none() && Instant::now() >= self.audit_at {
             self.audit_at = Instant::now() + AUDIT_INTERVAL;
             self.list();
@@ -345,10 +354,8 @@ impl Networks {
         snapshot.network.losses = self.losses;
         if let Some(network) = &kernel.network {
             snapshot.network.counts_interfaces = true;
-            match network.health() {
-                Ok(health) => snapshot.network.health = health,
-                Err(error) => tracing::warn!(%error, "cannot tell how the programs fare"),
-            }
+            let packets_missed = self.packets_missed;
+            snapshot.network.health = NetworkHealth { packets_missed, ..network.health() };
         }
     }
 }

@@ -150,6 +150,11 @@ impl Counters {
 }
 
 impl Reading<'_> {
+    /// The CPUs that are accounted: those that have ever switched.
+    pub(super) fn cpus(&self) -> impl Iterator<Item = u32> {
+        self.cpus.iter().map(|&(cpu, _)| cpu)
+    }
+
     /// Usage of a slot since its cgroup got it, the slices in flight included.
     pub fn usage(&self, slot: u32) -> Usage {
         let mut usage = Usage::default();

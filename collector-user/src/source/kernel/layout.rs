@@ -97,6 +97,10 @@ const NO_LINK_KIND: &str = "the kinds of network interfaces are not known";
 /// The audit then takes merged packets for missing ones.
 const NO_FEATURES: &str = "network interfaces that merge packets are not known";
 
+/// Then a network is known by its inode number.
+const NO_COOKIE: &str = "no field net.net_cookie: a network that gets the number of one that \
+                         has just ended may be taken for it";
+
 /// The tracepoints of packets, and the arguments that the programs use of each.
 const PACKET_TRACEPOINTS: [(&str, usize); 2] = [("net_dev_xmit", 4), ("netif_receive_skb", 1)];
 
@@ -166,6 +170,9 @@ impl Layout {
         // before, it was an atomic that is 0 until somebody asks for it.
         let counter = btf.member("net", "net_cookie.counter");
         let cookie = btf.member("net", "net_cookie").filter(|_| counter.is_none());
+        if cookie.is_none() {
+            self.degraded.push(NO_COOKIE.to_owned());
+        }
         self.globals.push(("NET_COOKIE", cookie.map_or(ABSENT, |member| member.offset)));
         // Of an enumeration without a name (include/linux/netdev_features.h).
         let gro = btf.enumerator("", "NETIF_F_GRO_BIT").and_then(|bit| 1_u64.checked_shl(bit));

@@ -84,7 +84,7 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
         .map_err(|error| LoadError::Object(Box::new(EbpfError::BtfError(error))))?;
     let mut ebpf = verify(object, &btf, options, &layout, cpus, slots)?;
 
-    let map_infos = ebpf.maps().filter_map(|(_, map)| data(map)).map(info_path).collect();
+    let map_infos = map_infos(&ebpf);
     let log = log_reader(&mut ebpf)?;
     let cells = cpus * slots as usize;
     let mut kernel = Kernel {
@@ -122,11 +122,17 @@ pub(super) fn load(object: &[u8], options: &Options) -> Result<Kernel, LoadError
 fn add_packets(kernel: &mut Kernel, btf: &AyaBtf, options: &Options) -> Result<(), LoadError> {
     let cpus = u32::try_from(possible_cpus()?).unwrap_or(u32::MAX);
     if options.network {
+        let before = map_infos(&kernel.ebpf);
         match optional::load_network(&mut kernel.ebpf, btf, options, cpus) {
             Ok(network) => kernel.network = Some(network),
             Err(error) if error.is_internal() => return Err(error),
             Err(error) => {
                 optional::unload_network(&mut kernel.ebpf);
+                // Maps that were taken are closed by now: their descriptors' numbers are
+                // others' sooner or later.
+                let left = map_infos(&kernel.ebpf);
+                let is_closed = |path: &PathBuf| before.contains(path) && !left.contains(path);
+                kernel.map_infos.retain(|path| !is_closed(path));
                 kernel.degraded.push(optional::refusal("packets", &error));
             }
         }
@@ -270,6 +276,11 @@ fn log_reader(
 
 pub(super) fn waitable<T: Pollable>(source: T, map: &'static str) -> Result<AsyncFd<T>, LoadError> {
     pollable(source).map_err(|source| LoadError::Memory { map, source })
+}
+
+/// `/proc/self/fdinfo/FD` of every map that nobody has taken.
+fn map_infos(ebpf: &Ebpf) -> Vec<PathBuf> {
+    ebpf.maps().filter_map(|(_, map)| data(map)).map(info_path).collect()
 }
 
 fn info_path(map: &MapData) -> PathBuf {

@@ -28,7 +28,7 @@ use counters::Counters;
 pub use error::LoadError;
 use events::CgroupEvent;
 pub use load::Options;
-use network::{Network, PacketCells};
+use network::{Network, cells::PacketCells};
 use slots::Slots;
 use tokio::io::unix::AsyncFd;
 
@@ -108,7 +108,17 @@ impl Kernel {
 
     /// Reads the counters of cgroups at this moment.
     pub fn read(&mut self) -> Reading<'_> {
-        Reading { slices: self.counters.read(), sockets: self.sockets.as_ref() }
+        let slices = self.counters.read();
+        let sockets = self.sockets.as_ref().map(|cells| {
+            // A CPU that comes up switches before it has a packet. Where nobody follows
+            // switches, it may be any.
+            let cpus = match self.accounting[..] {
+                [] => cells.cpus().collect(),
+                _ => slices.cpus().collect(),
+            };
+            SocketReading { cells, cpus }
+        });
+        Reading { slices, sockets }
     }
 
     /// Whether packets are accounted by the cgroup of their socket.
@@ -137,14 +147,15 @@ impl Kernel {
         forgotten
     }
 
-    /// Clears a slot that nobody uses any more, and frees it.
+    /// Frees a slot that nobody uses any more; its next owner begins at zero. A socket's
+    /// packet that is counted after this is the next owner's.
     ///
     /// # Errors
     /// The kernel refuses; the slot is then neither free nor used.
     pub fn free(&mut self, slot: u32) -> Result<(), MapError> {
         self.counters.clear(slot);
-        if let Some(sockets) = &self.sockets {
-            sockets.clear(slot);
+        if let Some(sockets) = &mut self.sockets {
+            sockets.rebase(slot);
         }
         self.slots.give_back(slot)
     }
@@ -199,7 +210,13 @@ impl Kernel {
 /// One reading of the counters of cgroups.
 pub struct Reading<'a> {
     slices: counters::Reading<'a>,
-    sockets: Option<&'a PacketCells>,
+    sockets: Option<SocketReading<'a>>,
+}
+
+/// The counters of packets by cgroup, and the CPUs that may have counted any.
+struct SocketReading<'a> {
+    cells: &'a PacketCells,
+    cpus: Vec<u32>,
 }
 
 impl Reading<'_> {
@@ -210,7 +227,9 @@ impl Reading<'_> {
 
     /// Usage of a slot's cgroup since it got the slot.
     pub fn usage(&self, slot: u32) -> Usage {
-        let sockets = self.sockets.map_or_else(Traffic::default, |cells| cells.traffic(slot));
+        let sockets = self.sockets.as_ref().map_or_else(Traffic::default, |sockets| {
+            sockets.cells.traffic(slot, sockets.cpus.iter().copied())
+        });
         Usage { sockets, ..self.slices.usage(slot) }
     }
 }

@@ -1,23 +1,22 @@
-//! Packets by interface and by cgroup: reading the programs' counters, and the slots of
-//! interfaces.
+//! Packets by interface: reading the programs' counters, and the slots of interfaces.
 //!
-//! Owns the mmapped counters, the interface→slot map and the queue of free slots. Whose
-//! interface it is, and when a slot may change hands, is the accounts' business. Reading
-//! makes no syscall.
+//! Owns the interface→slot map and the queue of free slots; the counters themselves are in
+//! `cells`. Whose interface it is, and when a slot may change hands, is the accounts'
+//! business. Reading counters makes no syscall.
 
+pub(super) mod cells;
 mod events;
 
 use std::{
-    fs, io,
-    path::PathBuf,
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya::maps::{HashMap, MapData, MapError, Queue, RingBuf};
-use collector_ebpf::{
-    cell,
-    packets::{FIRST_NET_SLOT, NET_OVERFLOW_SLOT, NetCpu, PacketCounters},
-};
+use cells::PacketCells;
+use collector_ebpf::packets::{FIRST_NET_SLOT, NetCpu};
 pub use events::InterfaceEvent;
 use tokio::io::unix::AsyncFd;
 
@@ -26,46 +25,6 @@ use crate::model::network::{InterfaceId, NetworkHealth, Traffic};
 
 /// `BPF_EXIST` (include/uapi/linux/bpf.h).
 const EXIST: u64 = 2;
-
-/// `[cpu][slot]` counters of packets.
-pub(super) struct PacketCells {
-    pub(super) cells: MappedArray<PacketCounters<AtomicU64>>,
-    /// CPUs that can ever be there.
-    pub(super) cpus: u32,
-    /// Slots of each CPU.
-    pub(super) slots: u32,
-}
-
-impl PacketCells {
-    /// Sums over all CPUs. Each is whole; between two of them a packet may have passed. Bytes
-    /// are read first (see [`PacketCounters`]).
-    pub(super) fn traffic(&self, slot: u32) -> Traffic {
-        let load = |word: &AtomicU64| word.load(Ordering::Acquire);
-        let mut traffic = Traffic::default();
-        for cell in self.of_slot(slot) {
-            traffic.rx_bytes += load(&cell.rx_bytes);
-            traffic.rx_packets += load(&cell.rx_packets);
-            traffic.tx_bytes += load(&cell.tx_bytes);
-            traffic.tx_packets += load(&cell.tx_packets);
-        }
-        traffic
-    }
-
-    /// Zeroes a slot's cells. Only for a slot that nobody owns.
-    pub(super) fn clear(&self, slot: u32) {
-        for cell in self.of_slot(slot) {
-            let PacketCounters { rx_bytes, rx_packets, tx_bytes, tx_packets } = cell;
-            for word in [rx_bytes, rx_packets, tx_bytes, tx_packets] {
-                word.store(0, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn of_slot(&self, slot: u32) -> impl Iterator<Item = &PacketCounters<AtomicU64>> {
-        let records = self.cells.records();
-        (0..self.cpus).filter_map(move |cpu| records.get(cell(cpu, self.slots, slot) as usize))
-    }
-}
 
 /// Packets by interface.
 pub struct Network {
@@ -82,18 +41,20 @@ pub struct Network {
 impl Network {
     /// Fills the queue of free slots; before any program runs.
     pub(super) fn fill(&mut self) -> Result<(), MapError> {
-        (FIRST_NET_SLOT..self.cells.slots).try_for_each(|slot| self.free.push(slot, 0))
+        (FIRST_NET_SLOT..self.cells.slots()).try_for_each(|slot| self.free.push(slot, 0))
     }
 
     /// What crossed the slot's interface since it got the slot, over all CPUs; bytes with
-    /// the link-layer header.
+    /// the link-layer header. Of the overflow slot: what crossed interfaces that have no slot
+    /// of their own.
     pub fn traffic(&self, slot: u32) -> Traffic {
-        self.cells.traffic(slot)
+        self.cells.traffic(slot, self.busy_cpus())
     }
 
-    /// What crossed interfaces that have no slot of their own.
-    pub fn overflow(&self) -> Traffic {
-        self.cells.traffic(NET_OVERFLOW_SLOT)
+    /// CPUs that ever counted a packet: no CPU's cache answers its first look-up.
+    fn busy_cpus(&self) -> impl Iterator<Item = u32> {
+        let is_busy = |cpu: &NetCpu<AtomicU64>| cpu.cache_misses.load(Ordering::Relaxed) > 0;
+        (0..).zip(self.cpus.records()).filter(move |(_, cpu)| is_busy(cpu)).map(|(cpu, _)| cpu)
     }
 
     /// The next event, if there is one.
@@ -107,16 +68,18 @@ impl Network {
         }
     }
 
-    /// Has every CPU look every interface up again at its next packet: only then is a new
-    /// name noticed, and does an interface that could not be told of try again. Once a
-    /// second costs nothing that could be measured.
+    /// Has every CPU look every interface up again at its next packet: only then does what
+    /// [`Self::promote`] and [`Self::forget`] did take effect, is a new name noticed, and does
+    /// an interface that could not be told of try again. Once a second costs nothing that
+    /// could be measured.
     pub fn refresh(&self) {
         for cpu in self.cpus.records() {
             cpu.epoch.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Gives an interface that shares the overflow slot one of its own, if one is free.
+    /// Gives an interface that shares the overflow slot one of its own, if one is free. Its
+    /// packets go there after the next [`Self::refresh`], one for all that were changed.
     ///
     /// # Errors
     /// The kernel refuses, or does not know the interface.
@@ -132,36 +95,39 @@ impl Network {
             self.free.push(slot, 0)?;
             Err(refused)
         })?;
-        self.refresh();
         Ok(Some(slot))
     }
 
-    /// Forgets an interface that is gone. No CPU's cache leads to its slot any more; should
-    /// it still have a packet, it is a new one with a new slot.
+    /// Forgets an interface that is gone, if it is known. After the next [`Self::refresh`],
+    /// one for all that were forgotten, no CPU's cache leads to its slot any more; should it
+    /// still have a packet, it is a new one with a new slot.
     ///
     /// # Errors
-    /// The kernel refuses, or never knew the interface.
+    /// The kernel refuses: it knows the interface still, whose slot must not be freed.
     pub fn forget(&mut self, id: InterfaceId) -> Result<(), MapError> {
-        let forgotten = self.interfaces.remove(&key(id));
-        self.refresh();
-        forgotten
+        match self.interfaces.remove(&key(id)) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+                Ok(())
+            }
+            forgotten => forgotten,
+        }
     }
 
-    /// Clears the slot of an interface that was forgotten, and frees it. Some time must have
-    /// passed: a program that had looked the slot up before may still be on its way.
+    /// Frees the slot of an interface that was forgotten; its next owner begins at zero. Some
+    /// time must have passed since the refresh: a program that had looked the slot up before
+    /// may still be on its way. One that is later than that counts its packet for the next
+    /// owner.
     ///
     /// # Errors
     /// The kernel refuses; the slot is then neither free nor used.
     pub fn free(&mut self, slot: u32) -> Result<(), MapError> {
-        self.cells.clear(slot);
+        self.cells.rebase(slot);
         self.free.push(slot, 0)
     }
 
-    /// What went wrong, over all CPUs.
-    ///
-    /// # Errors
-    /// A file that tells a part of it can't be read.
-    pub fn health(&self) -> io::Result<NetworkHealth> {
+    /// What went wrong, over all CPUs, as far as the programs themselves can tell:
+    /// `packets_missed`, which [`Self::missed`] has, is 0.
+    pub fn health(&self) -> NetworkHealth {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let mut health = NetworkHealth::default();
         for cpu in self.cpus.records() {
@@ -170,32 +136,40 @@ impl Network {
             health.interfaces_exhausted += load(&cpu.interfaces_exhausted);
             health.cache_misses += load(&cpu.cache_misses);
         }
-        for path in &self.program_infos {
-            health.packets_missed += number(&fs::read_to_string(path)?, "recursion_misses");
-        }
-        Ok(health)
+        health
+    }
+
+    /// Packets that the kernel did not show to a program because it was running already on
+    /// that CPU (`recursion_misses`). Before 6.1 (05b24ff9b2cf) always 0: such a program was
+    /// not kept from running in its own midst.
+    ///
+    /// # Errors
+    /// An fdinfo file can't be read.
+    pub fn missed(&self) -> io::Result<u64> {
+        self.program_infos.iter().map(|path| program_number(path, "recursion_misses")).sum()
     }
 
     /// How often the programs ran, that of sent packets first. The kernel counts it only
-    /// while `kernel.bpf_stats_enabled` is on: for checks that each run was counted here.
+    /// while `kernel.bpf_stats_enabled` is on. For checks that each run was counted here;
+    /// they can't ask for it themselves, as a host may have several programs of that name,
+    /// and only this value knows which are its own.
     ///
     /// # Errors
     /// An fdinfo file can't be read.
     pub fn runs(&self) -> io::Result<[u64; 2]> {
         let [sent, received] = &self.program_infos;
-        let runs = |path| Ok::<_, io::Error>(number(&fs::read_to_string(path)?, "run_cnt"));
-        Ok([runs(sent)?, runs(received)?])
-    }
-
-    /// What all the slots have together.
-    pub fn total(&self) -> Traffic {
-        (0..self.cells.slots).map(|slot| self.cells.traffic(slot)).sum()
+        Ok([program_number(sent, "run_cnt")?, program_number(received, "run_cnt")?])
     }
 }
 
 /// An interface as the map of interfaces has it.
 fn key(id: InterfaceId) -> [u64; 2] {
     [id.netns, u64::from(id.ifindex)]
+}
+
+/// A line of the fdinfo file of a program.
+fn program_number(path: &Path, name: &str) -> io::Result<u64> {
+    Ok(number(&fs::read_to_string(path)?, name))
 }
 
 /// A line of a program's fdinfo (`bpf_prog_show_fdinfo` in kernel/bpf/syscall.c); 0 on a
@@ -217,6 +191,6 @@ mod tests {
         let fdinfo = "pos:\t0\nprog_id:\t21\nrun_cnt:\t9\nrecursion_misses:\t3\n";
         assert_eq!(number(fdinfo, "recursion_misses"), 3);
         assert_eq!(number(fdinfo, "run_cnt"), 9);
-        assert_eq!(number("pos:\t0\n", "recursion_misses"), 0, "before 5.12");
+        assert_eq!(number("pos:\t0\n", "recursion_misses"), 0, "before 6.1");
     }
 }

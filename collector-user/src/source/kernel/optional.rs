@@ -21,7 +21,7 @@ use collector_ebpf::packets::{FIRST_NET_SLOT, MAX_NET_SLOTS};
 use super::{
     error::LoadError,
     load::{Options, attach, mapped, program, take, waitable},
-    network::{Network, PacketCells},
+    network::{Network, cells::PacketCells},
 };
 use crate::source::cgroupfs::{Hierarchy, Kind};
 
@@ -57,13 +57,12 @@ pub(super) fn load_network(
             .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;
     }
     let slots = net_slots(options);
-    let cells =
-        PacketCells { cells: mapped(ebpf, "NET_COUNTERS", (cpus * slots) as usize)?, cpus, slots };
+    let cells = mapped(ebpf, "NET_COUNTERS", (cpus * slots) as usize)?;
     let [sent, received] = NETWORK;
     let program_infos = [info_path(ebpf, sent)?, info_path(ebpf, received)?];
     let mut network = Network {
         cpus: mapped(ebpf, "NET_CPUS", cpus as usize)?,
-        cells,
+        cells: PacketCells::new(cells, cpus, slots),
         interfaces: take::<HashMap<MapData, [u64; 2], [u64; 3]>>(ebpf, "INTERFACES")?,
         free: take::<Queue<MapData, u32>>(ebpf, "FREE_NET_SLOTS")?,
         events: waitable(take::<RingBuf<MapData>>(ebpf, "NET_EVENTS")?, "NET_EVENTS")?,
@@ -92,7 +91,7 @@ pub(super) fn load_sockets(
             .map_err(|source| LoadError::Verify { program: name, source: Box::new(source) })?;
     }
     let cells = mapped(ebpf, "SOCKET_COUNTERS", (cpus * slots) as usize)?;
-    Ok(PacketCells { cells, cpus, slots })
+    Ok(PacketCells::new(cells, cpus, slots))
 }
 
 /// A link always lets others attach beside it, and takes no flag that says so
