@@ -13,7 +13,7 @@ use crate::model::targets::Target;
 
 /// For how long a new container's answers are doubted, in ms: its runtime makes the process
 /// first and puts it into its network later, so that the first answer can be the host's.
-const SETTLING_MS: u64 = 10_000;
+const SETTLING_MS: u64 = 5_000;
 
 /// How long a container that has answered goes unasked, in ms: a process changes its network
 /// rarely, but it may.
@@ -22,8 +22,9 @@ const STALE_MS: u64 = 10_000;
 /// How long a doubtful answer is left alone, in ms.
 const DOUBT_MS: u64 = 1_000;
 
-/// How long a new container that could not answer yet is left alone, in ms: the time that a
-/// runtime takes between a container's cgroup and its first process.
+/// How long a new container that could not answer yet, or not for itself, is left alone, in
+/// ms: the time that a runtime takes between a container's cgroup, its first process, and that
+/// one's own network.
 const RETRY_MS: u64 = 100;
 
 /// What a container's processes say of their network.
@@ -96,10 +97,11 @@ impl Member {
     fn due_ms(&self) -> u64 {
         let Some(asked_ms) = self.asked_ms else { return self.since_ms };
         let is_new = asked_ms < self.since_ms + SETTLING_MS;
-        let has_answered = self.has_answered() && !self.seems_empty;
+        let is_known = self.has_answered() && !self.seems_empty;
         asked_ms
-            + match (has_answered, is_new) {
+            + match (is_known, is_new) {
                 (false, true) => RETRY_MS,
+                (true, true) if self.netns().is_none() => RETRY_MS,
                 (true, true) | (false, false) => DOUBT_MS,
                 (true, false) => STALE_MS,
             }
@@ -328,7 +330,9 @@ mod tests {
         answer(&mut members, "/c", Answer::Empty, 1_000);
         assert_eq!(members.next_due_ms(), Some(1_000 + RETRY_MS));
         answer(&mut members, "/c", Answer::Host, 1_100);
-        assert_eq!(members.next_due_ms(), Some(1_100 + DOUBT_MS), "it may be on its way");
+        assert_eq!(members.next_due_ms(), Some(1_100 + RETRY_MS), "it may be on its way");
+        answer(&mut members, "/c", seat(7), 1_200);
+        assert_eq!(members.next_due_ms(), Some(1_200 + DOUBT_MS));
         answer(&mut members, "/c", seat(7), 1_000 + SETTLING_MS);
         assert_eq!(members.next_due_ms(), Some(1_000 + SETTLING_MS + STALE_MS));
         assert_eq!(asked(&members, 1_000 + SETTLING_MS), [""; 0]);
