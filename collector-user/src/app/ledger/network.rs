@@ -2,8 +2,7 @@
 //!
 //! Owns the order in which interfaces are told of, charged, read for the last time and
 //! freed, and when containers and `net/dev` are asked. Files of processes are read beside
-//! the runtime, one such errand at a time of each kind: one that hangs holds up the
-//! answers of others, never an account.
+//! the runtime (`errands`): one that hangs costs its own container's answers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,22 +10,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinError, time::Instant};
+use tokio::time::Instant;
 
-use super::errands::{Answers, Errand, Listings, ask, list, returned};
+use super::errands::{Asking, Auditing, NetDev, Tidings, asking, auditing};
 use crate::{
     errors::chain,
     model::{
+        collectors::Collector,
         losses::Losses,
         moment::Moment,
         network::{
-            Choice, Device, InterfaceId, Link, Role, Seat,
+            Choice, Device, InterfaceId, Link, Role,
             audit::{Audit, Look},
             interfaces::{Counted, Interfaces, Sighting},
-            members::{Living, Members},
+            members::{Answer, Living, Members, Question},
         },
         snapshot::Snapshot,
-        targets::{HOST_PATH, Target},
+        targets::HOST_PATH,
     },
     source::{
         files::Buffer,
@@ -50,7 +50,6 @@ const EVENTS_PER_TURN: usize = 4_096;
 
 /// Who is in which network, what crossed it, and how that compares.
 pub(in crate::app) struct Networks {
-    reader: Arc<NetworkReader>,
     choice: Choice,
     members: Members,
     interfaces: Interfaces,
@@ -58,16 +57,29 @@ pub(in crate::app) struct Networks {
     losses: Losses,
     ask_at: Instant,
     audit_at: Instant,
-    asking: Option<Errand<Answers>>,
-    auditing: Option<Errand<Listings>>,
+    asking: Asking,
+    /// Whether all who were there at the start have been asked.
+    has_begun: bool,
+    auditing: Auditing,
+    /// What has come of that and was not compared yet.
+    listings: Listings,
     /// Whether it was said that slots are short.
     short_of_slots: bool,
 }
 
+/// What `net/dev` says, with what was counted before it was read.
+#[derive(Default)]
+struct Listings {
+    before: HashMap<InterfaceId, Counted>,
+    /// By the inode number of the network; `None` where it could not be read.
+    devices: Vec<(u64, Option<Vec<Device>>)>,
+    losses: Losses,
+}
+
 /// What has come back.
 pub(super) enum News {
-    Answers(Result<Answers, JoinError>),
-    Listings(Result<Listings, JoinError>),
+    Asked(Tidings<Question, Answer>),
+    Listed(Tidings<NetDev, Option<Vec<Device>>>),
     /// It is time to ask.
     Due,
 }
@@ -80,8 +92,12 @@ impl Networks {
         if host.is_none() {
             tracing::warn!("the host's own network can't be told from others");
         }
+        let reader = Arc::new(reader);
         Self {
-            reader: Arc::new(reader),
+            asking: asking(&reader),
+            has_begun: false,
+            auditing: auditing(&reader),
+            listings: Listings::default(),
             choice,
             members: Members::default(),
             interfaces: Interfaces::new(host, slots),
@@ -89,41 +105,39 @@ impl Networks {
             losses,
             ask_at: Instant::now(),
             audit_at: Instant::now() + AUDIT_INTERVAL,
-            asking: None,
-            auditing: None,
             short_of_slots: false,
         }
     }
 
-    /// Waits for something that is to be taken in by [`Self::hear`].
+    /// Whether all who were there at the start have been asked.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Waits for something that is to be taken in by [`Self::hear`]. Nothing is lost if the
+    /// wait is given up.
     pub(super) async fn news(&mut self) -> News {
         let Self { asking, auditing, ask_at, .. } = self;
-        let is_idle = asking.is_none();
+        let is_idle = !asking.is_out();
         tokio::select! {
-            answers = returned(asking) => News::Answers(answers),
-            listings = returned(auditing) => News::Listings(listings),
+            tidings = asking.news() => News::Asked(tidings),
+            tidings = auditing.news() => News::Listed(tidings),
             () = tokio::time::sleep_until(*ask_at), if is_idle => News::Due,
         }
     }
 
-    /// Takes in what has come back, or sends someone to ask. `living` are the containers.
-    pub(super) fn hear(&mut self, news: News, living: Vec<Living>, kernel: &Kernel, now: Moment) {
+    /// Takes in what has come back, or sends someone to ask; `living` tells the containers.
+    pub(super) fn hear(
+        &mut self,
+        news: News,
+        living: impl FnOnce() -> Vec<Living>,
+        kernel: &Kernel,
+        now: Moment,
+    ) {
         match news {
-            News::Due => self.ask(living, now),
-            News::Answers(answers) => {
-                self.asking = None;
-                match answers {
-                    Ok(answers) => self.take_answers(answers, now),
-                    Err(error) => tracing::warn!(%error, "asking containers for networks failed"),
-                }
-            }
-            News::Listings(listings) => {
-                self.auditing = None;
-                match listings {
-                    Ok(listings) => self.compare(&listings, kernel, now),
-                    Err(error) => tracing::warn!(%error, "reading net/dev failed"),
-                }
-            }
+            News::Due => self.ask(living(), now),
+            News::Asked(tidings) => self.take_answer(tidings, now),
+            News::Listed(tidings) => self.take_listing(tidings, kernel, now),
         }
     }
 
@@ -132,39 +146,46 @@ impl Networks {
         self.ask_at = self.ask_at.min(Instant::now() + ASK_SOON);
     }
 
-    /// Asks all that are due at once, on this thread: for the start, when there is nobody to
-    /// keep waiting.
-    pub(super) fn ask_now(&mut self, living: Vec<Living>, now: Moment) {
-        self.members.live(living, now.monotonic_ms);
-        let answers = ask(&self.reader, self.members.due(now.monotonic_ms));
-        self.take_answers(answers, now);
-    }
-
     fn ask(&mut self, living: Vec<Living>, now: Moment) {
+        self.ask_at = Instant::now() + AUDIT_INTERVAL;
         self.members.live(living, now.monotonic_ms);
         let due = self.members.due(now.monotonic_ms);
         if due.is_empty() {
+            self.has_begun = true;
             self.plan(now);
             return;
         }
-        let reader = Arc::clone(&self.reader);
-        self.asking = Some(Errand::begin(move || ask(&reader, due)));
+        for question in self.asking.begin(due) {
+            self.members.answered(&question, Answer::Unknown, now.monotonic_ms);
+        }
     }
 
-    fn take_answers(&mut self, (answers, losses): Answers, now: Moment) {
-        self.losses.add(&losses);
-        for (question, answer) in answers {
-            self.members.answered(&question, answer, now.monotonic_ms);
+    fn take_answer(&mut self, tidings: Tidings<Question, Answer>, now: Moment) {
+        match tidings {
+            Tidings::Told(question, answer, losses) => {
+                self.losses.add(&losses);
+                self.members.answered(&question, answer, now.monotonic_ms);
+                return;
+            }
+            Tidings::Lost(question, reason) => {
+                self.losses.count(Collector::Network, reason);
+                self.members.answered(&question, Answer::Unknown, now.monotonic_ms);
+            }
+            Tidings::Ended => {
+                self.has_begun = true;
+                self.plan(now);
+            }
         }
+        // For all of them at once: it is not for each answer.
         self.interfaces.charge(&self.members.owners(), now.monotonic_ms);
-        self.plan(now);
     }
 
     /// Sets when someone is to be asked next.
     fn plan(&mut self, now: Moment) {
         let next_ms = self.members.next_due_ms().map(|ms| ms.saturating_sub(now.monotonic_ms));
         let wait = next_ms.map_or(AUDIT_INTERVAL, Duration::from_millis);
-        self.ask_at = Instant::now() + wait.max(ASK_SOON);
+        // It may have been wished for meanwhile.
+        self.ask_at = self.ask_at.min(Instant::now() + wait.max(ASK_SOON));
     }
 
     /// Takes in what the programs tell of interfaces.
@@ -196,8 +217,8 @@ impl Networks {
     pub(super) fn tidy(&mut self, living: Vec<Living>, kernel: &mut Kernel, now: Moment) {
         self.members.live(living, now.monotonic_ms);
         self.interfaces.charge(&self.members.owners(), now.monotonic_ms);
-        self.asking.iter_mut().for_each(|it| it.tell_if_hung("asking containers for networks"));
-        self.auditing.iter_mut().for_each(|it| it.tell_if_hung("reading net/dev"));
+        // Whatever hangs: what was listed before is not to grow old.
+        self.compare_listed(kernel, now);
         let Some(network) = &mut kernel.network else { return };
         // New names are noticed at the next packet.
         network.refresh();
@@ -210,7 +231,7 @@ impl Networks {
             self.interfaces.forgotten(id, now.monotonic_ms);
         }
         self.promote(network, now);
-        if self.auditing.is_none() && Instant::now() >= self.audit_at {
+        if !self.auditing.is_out() && Instant::now() >= self.audit_at {
             self.audit_at = Instant::now() + AUDIT_INTERVAL;
             self.list();
         }
@@ -259,13 +280,45 @@ impl Networks {
     /// Sends someone to read every network's `net/dev`.
     fn list(&mut self) {
         let owners = self.members.roles().into_iter().filter_map(|(path, role)| match role {
-            Role::Owner(seat) => Some((seat, self.members.target(&path)?.clone())),
+            Role::Owner(seat) => Some(NetDev::Container(seat, self.members.target(&path)?.clone())),
             _ => None,
         });
-        let owners: Vec<(Seat, Target)> = owners.collect();
+        let host = self.interfaces.host_inum().map(NetDev::Host);
+        let networks = host.into_iter().chain(owners).collect();
         let before = self.interfaces.counted().map(|it| (it.id, it)).collect();
-        let (reader, host) = (Arc::clone(&self.reader), self.interfaces.host_inum());
-        self.auditing = Some(Errand::begin(move || list(&reader, host, &owners, before)));
+        let left_out = self.auditing.begin(networks);
+        let devices = left_out.iter().map(|it| (it.inum(), None)).collect();
+        self.listings = Listings { before, devices, losses: Losses::default() };
+    }
+
+    fn take_listing(
+        &mut self,
+        tidings: Tidings<NetDev, Option<Vec<Device>>>,
+        kernel: &Kernel,
+        now: Moment,
+    ) {
+        match tidings {
+            Tidings::Told(network, devices, losses) => {
+                self.listings.losses.add(&losses);
+                self.listings.devices.push((network.inum(), devices));
+            }
+            Tidings::Lost(network, reason) => {
+                self.listings.losses.count(Collector::Network, reason);
+                self.listings.devices.push((network.inum(), None));
+            }
+            Tidings::Ended => self.compare_listed(kernel, now),
+        }
+    }
+
+    /// Compares what was listed so far.
+    fn compare_listed(&mut self, kernel: &Kernel, now: Moment) {
+        let mut listings = std::mem::take(&mut self.listings);
+        if !listings.devices.is_empty() {
+            self.compare(&listings, kernel, now);
+        }
+        // What is listed later was counted later still.
+        let before = std::mem::take(&mut listings.before);
+        self.listings = Listings { before, ..Listings::default() };
     }
 
     /// Compares what was counted with what `net/dev` says.
