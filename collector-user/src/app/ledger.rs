@@ -52,8 +52,8 @@ const WALK_INTERVAL: Duration = Duration::from_mins(5);
 /// makes cgroups as fast as they can cannot keep everything else waiting.
 const EVENTS_PER_TURN: usize = 1_024;
 
-/// How long requests wait at the start for what containers say of their networks: hardly
-/// longer than a hundred of them take to be asked, whoever does not answer.
+/// How long requests wait at the start for what containers say of their networks: time to ask
+/// some hundreds of them, and little if one of them hangs.
 const FIRST_ANSWERS: Duration = Duration::from_millis(250);
 
 /// Kernel, accounts, and what happened to either.

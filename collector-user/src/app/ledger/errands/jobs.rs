@@ -85,3 +85,28 @@ pub(in crate::app::ledger) fn auditing(reader: &Arc<NetworkReader>) -> Auditing 
         NetDev::Container(seat, target) => reader.devices(target, *seat, network, buffer, losses),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_known_by_whose_files_it_reads() {
+        let target =
+            |path: &str| Target { path: path.into(), cgroups: vec![path.into(), "/in".into()] };
+        let question =
+            |path, life, at_ms| Question { target: target(path), life, hint: None, at_ms };
+        let asked = question("/c", 1, 5);
+        assert!(asked.is_same(&Question { hint: Some(8), ..question("/c", 1, 9) }));
+        assert!(!asked.is_same(&question("/c", 2, 5)), "another life");
+        assert!(!asked.is_same(&question("/d", 1, 5)));
+
+        let net_dev = |netns, pid, path| NetDev::Container(Seat { netns, pid }, target(path));
+        let (host, read) = (NetDev::Host(1), net_dev(7, 8, "/c"));
+        assert!(read.is_same(&net_dev(7, 9, "/d")), "another seat in it");
+        assert!(!read.is_same(&net_dev(6, 8, "/c")));
+        assert!(!read.is_same(&host));
+        assert_eq!([host.path(), read.path(), asked.path()], ["/", "/c", "/c"]);
+        assert_eq!([host.inum(), read.inum()], [1, 7]);
+    }
+}

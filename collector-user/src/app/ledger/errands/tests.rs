@@ -57,6 +57,13 @@ impl Scene {
         sender
     }
 
+    /// Waits until all jobs that are to hang are in hand.
+    async fn until_all_hang(&self) {
+        while !self.gates.lock().expect("nobody panics with it").is_empty() {
+            sleep(MOMENT).await;
+        }
+    }
+
     async fn news(&mut self) -> Tidings<Name, usize> {
         timeout(PATIENCE, self.errands.news()).await.expect("in time")
     }
@@ -120,6 +127,7 @@ async fn what_was_told_comes_before_what_hangs_after_it() {
     let mut scene = Scene::new();
     let _gate = scene.hang("hangs");
     scene.errands.begin(vec!["a", "bc", "hangs"]);
+    scene.until_all_hang().await;
     for expected in [told("a"), told("bc"), stuck("hangs")] {
         assert_eq!(scene.look_later().await, expected);
     }
@@ -156,9 +164,7 @@ async fn so_many_are_abandoned_and_no_more() {
     for name in &names[..MAX_ABANDONED] {
         assert_eq!(scene.look_later().await, stuck(name));
     }
-    while !scene.gates.lock().expect("nobody panics with it").is_empty() {
-        sleep(MOMENT).await;
-    }
+    scene.until_all_hang().await;
     for _ in 0..3 {
         assert_eq!(scene.errands.look(Instant::now() + HANGS), None);
         assert!(timeout(MOMENT, scene.errands.news()).await.is_err());
