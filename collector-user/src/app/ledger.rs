@@ -4,9 +4,11 @@
 //! snapshots go out when asked for. Owns the order in which a dead cgroup's slot is
 //! read, retired and freed. Must not know who asks, nor what is done with a snapshot.
 
+mod comparison;
 mod errands;
 mod network;
 mod tree;
+mod waits;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -14,13 +16,14 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinHandle},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 pub(super) use self::network::Networks;
 use self::{
     network::News,
     tree::{adopt, exists},
+    waits::{network_news, stopped, walked},
 };
 use crate::{
     errors::chain,
@@ -49,6 +52,10 @@ const WALK_INTERVAL: Duration = Duration::from_mins(5);
 /// Cgroup events taken in one go: twice what the ring buffer holds, so that whoever
 /// makes cgroups as fast as they can cannot keep everything else waiting.
 const EVENTS_PER_TURN: usize = 1_024;
+
+/// How long requests wait at the start for what containers say of their networks: time to ask
+/// some hundreds of them, and little if one of them hangs.
+const FIRST_ANSWERS: Duration = Duration::from_millis(250);
 
 /// Kernel, accounts, and what happened to either.
 pub(super) struct Ledger {
@@ -83,7 +90,7 @@ impl Ledger {
         mut kernel: Kernel,
         hierarchy: Hierarchy,
         rules: Rules,
-        mut networks: Option<Networks>,
+        networks: Option<Networks>,
     ) -> Result<Self, LoadError> {
         let found = walk(&hierarchy);
         let mut accounts = Accounts::new(rules);
@@ -96,9 +103,6 @@ impl Ledger {
         };
         let found_without_slot = adopt(&mut kernel, &mut accounts, found);
         kernel.start()?;
-        if let Some(networks) = &mut networks {
-            networks.ask_now(accounts.living(), now());
-        }
         let degraded = kernel.degraded.as_slice().into();
         let memory_bytes = kernel.memory_bytes().unwrap_or_default();
         Ok(Self {
@@ -144,6 +148,8 @@ impl Ledger {
     ) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Late answers are taken in later.
+        let _in_time = timeout(FIRST_ANSWERS, self.hear_of_all_networks()).await;
         loop {
             tokio::select! {
                 biased;
@@ -185,7 +191,15 @@ impl Ledger {
 
     fn hear_of_networks(&mut self, news: News) {
         if let Some(networks) = &mut self.networks {
-            networks.hear(news, self.accounts.living(), &self.kernel, now());
+            networks.hear(news, || self.accounts.living(), &self.kernel, now());
+        }
+    }
+
+    /// Hears of the networks of all containers that are there at the start.
+    async fn hear_of_all_networks(&mut self) {
+        while self.networks.as_ref().is_some_and(|it| !it.has_begun()) {
+            let news = network_news(&mut self.networks).await;
+            self.hear_of_networks(news);
         }
     }
 
@@ -368,27 +382,6 @@ impl Ledger {
         }
         found.cgroups.retain(|cgroup| !removed_meanwhile.contains(&cgroup.id));
         self.found_without_slot += adopt(&mut self.kernel, &mut self.accounts, found);
-    }
-}
-
-/// Waits for the word to stop, or for whoever could say it to be gone.
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    let _either_way = shutdown.wait_for(|stop| *stop).await;
-}
-
-/// Waits for news of networks, if anybody wants to know.
-async fn network_news(networks: &mut Option<Networks>) -> News {
-    match networks {
-        Some(networks) => networks.news().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the walk under way, if there is one.
-async fn walked(walking: &mut Option<JoinHandle<Walk>>) -> Result<Walk, JoinError> {
-    match walking {
-        Some(walk) => walk.await,
-        None => std::future::pending().await,
     }
 }
 

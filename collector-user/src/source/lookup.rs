@@ -9,6 +9,7 @@ use std::{io, path::PathBuf, sync::OnceLock};
 
 use rustix::path::DecInt;
 
+use self::listing::Extent;
 pub(super) use self::listing::{Listed, Listing};
 use super::{
     files::{Buffer, Directory},
@@ -86,7 +87,17 @@ impl Lookup {
         collector: Collector,
         buffer: &mut Buffer,
     ) -> Listing {
-        listing::list(&self.places.hierarchy, target, collector, buffer)
+        listing::list(&self.places.hierarchy, target, Extent::Whole, collector, buffer)
+    }
+
+    /// The processes of a container's own cgroup, without those of the cgroups inside.
+    pub(super) fn list_own(
+        &self,
+        target: &Target,
+        collector: Collector,
+        buffer: &mut Buffer,
+    ) -> Listing {
+        listing::list(&self.places.hierarchy, target, Extent::Own, collector, buffer)
     }
 
     /// What has become of processes that were listed and are not in procfs: they have ended,

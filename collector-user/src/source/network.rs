@@ -54,9 +54,9 @@ impl NetworkReader {
     }
 
     /// Asks a container's processes which network they are in, one after the other, until one
-    /// tells: first `hint`, if it is (still) one of them, then those of the container's own
-    /// cgroup, then those of the ones inside. If nobody tells, that is counted once, under
-    /// collector `network`.
+    /// tells: those of the container's own cgroup, and only if none of them does those of the
+    /// ones inside; each time first `hint`, if it is (still) one of them. If nobody tells, that
+    /// is counted once, under collector `network`.
     pub fn ask(
         &self,
         target: &Target,
@@ -68,34 +68,41 @@ impl NetworkReader {
         let Some(procfs) = self.lookup.procfs_for(target, collector, buffer, losses) else {
             return Answer::Unknown;
         };
-        let listing = self.lookup.list(target, collector, buffer);
-        losses.add(&listing.losses);
-        if listing.processes.is_empty() {
-            let is_known = listing.losses.is_complete(collector);
-            return if is_known { Answer::Empty } else { Answer::Unknown };
+        let (mut asked, mut failure) = (Vec::new(), Failure::default());
+        let mut listing = self.lookup.list_own(target, collector, buffer);
+        let mut is_whole = false;
+        let mut told = first_told(&procfs, &listing, hint, &mut asked, &mut failure);
+        if told.is_none() && asked.len() < MAX_ASKED {
+            listing = self.lookup.list(target, collector, buffer);
+            is_whole = true;
+            told = first_told(&procfs, &listing, hint, &mut asked, &mut failure);
         }
-        let host = match self.host(&procfs, buffer) {
-            Ok(host) => host,
+        let Some(seat) = told else {
+            losses.add(&listing.losses);
+            if listing.processes.is_empty() && listing.losses.is_complete(collector) {
+                return Answer::Empty;
+            }
+            let worst = self.worst(failure, &procfs, target, collector, buffer);
+            count(worst, &listing, collector, losses);
+            return Answer::Unknown;
+        };
+        let answer = match self.host(&procfs, buffer) {
+            Ok(host) if host == seat.netns => Answer::Host,
+            Ok(_) if !is_runtimes(&procfs, seat, &listing, buffer) => Answer::In(seat),
+            Ok(_) if is_whole => Answer::Runtimes(seat.netns),
+            Ok(_) => {
+                // Whoever started it may be inside after all.
+                listing = self.lookup.list(target, collector, buffer);
+                let is_runtimes = is_runtimes(&procfs, seat, &listing, buffer);
+                if is_runtimes { Answer::Runtimes(seat.netns) } else { Answer::In(seat) }
+            }
             Err(untold) => {
                 untold.count(collector, losses);
-                return Answer::Unknown;
+                Answer::Unknown
             }
         };
-        let mut failure = Failure::default();
-        for pid in in_order(&listing, hint).take(MAX_ASKED) {
-            match Visit::pay(&procfs, pid) {
-                Ok(visit) if visit.netns == host => return Answer::Host,
-                Ok(Visit { netns, .. }) => {
-                    let is_runtimes = runtimes(&procfs, pid, &listing, buffer) == Some(netns);
-                    let own = Answer::In(Seat { netns, pid });
-                    return if is_runtimes { Answer::Runtimes(netns) } else { own };
-                }
-                Err(untold) => failure.note(untold),
-            }
-        }
-        let worst = self.worst(failure, &procfs, target, collector, buffer);
-        count(worst, &listing, collector, losses);
-        Answer::Unknown
+        losses.add(&listing.losses);
+        answer
     }
 
     /// Reads `net/dev` of a network: all of its interfaces, or `None`, which is counted once
@@ -148,6 +155,12 @@ impl NetworkReader {
         self.host(&procfs, buffer).map_err(|it| it.count(Collector::Network, losses)).ok()
     }
 
+    /// Inode number of the host's network namespace, if it is known by now: since someone
+    /// asked for it, or for a container's network. Reads nothing.
+    pub fn known_host_netns(&self) -> Option<u64> {
+        self.host_netns.get().copied()
+    }
+
     fn host(&self, procfs: &Directory, buffer: &mut Buffer) -> Result<u64, Untold> {
         match self.host_netns.get() {
             Some(netns) => Ok(*netns),
@@ -174,6 +187,40 @@ impl NetworkReader {
         }
         Some(worst)
     }
+}
+
+/// The seat of the first process that tells its network, of those that were not `asked` yet.
+fn first_told(
+    procfs: &Directory,
+    listing: &Listing,
+    hint: Option<u32>,
+    asked: &mut Vec<u32>,
+    failure: &mut Failure,
+) -> Option<Seat> {
+    for pid in in_order(listing, hint) {
+        if asked.len() >= MAX_ASKED {
+            break;
+        }
+        if asked.contains(&pid) {
+            continue;
+        }
+        match Visit::pay(procfs, pid) {
+            Ok(Visit { netns, .. }) => return Some(Seat { netns, pid }),
+            Err(untold) => failure.note(untold),
+        }
+        asked.push(pid);
+    }
+    None
+}
+
+/// Whether a process is in the network of its container's runtime, as far as that is known.
+fn is_runtimes(
+    procfs: &Directory,
+    Seat { netns, pid }: Seat,
+    listing: &Listing,
+    buffer: &mut Buffer,
+) -> bool {
+    runtimes(procfs, pid, listing, buffer) == Some(netns)
 }
 
 /// The network of a container's runtime: that of the process that started its own, as far as

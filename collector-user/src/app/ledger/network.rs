@@ -2,31 +2,30 @@
 //!
 //! Owns the order in which interfaces are told of, charged, read for the last time and
 //! freed, and when containers and `net/dev` are asked. Files of processes are read beside
-//! the runtime, one such errand at a time of each kind: one that hangs holds up the
-//! answers of others, never an account.
+//! the runtime (`errands`): one that hangs costs its own container's answers.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use aya::maps::MapError;
+use tokio::time::Instant;
+
+use super::{
+    comparison::Listings,
+    errands::{Asking, Auditing, NetDev, Tidings, asking, auditing},
 };
-
-use tokio::{task::JoinError, time::Instant};
-
-use super::errands::{Answers, Errand, Listings, ask, list, returned};
 use crate::{
     errors::chain,
     model::{
+        collectors::Collector,
         losses::Losses,
         moment::Moment,
         network::{
-            Choice, Device, InterfaceId, Link, NetworkHealth, Role, Seat,
-            audit::{Audit, Look},
-            interfaces::{Counted, Interfaces, Sighting},
-            members::{Living, Members},
+            Choice, Device, Link, NetworkHealth, Role,
+            audit::Audit,
+            interfaces::{Interfaces, Sighting},
+            members::{Answer, Living, Members, Question},
         },
         snapshot::Snapshot,
-        targets::{HOST_PATH, Target},
     },
     source::{
         files::Buffer,
@@ -52,14 +51,18 @@ const EVENTS_PER_TURN: usize = 4_096;
 pub(in crate::app) struct Networks {
     reader: Arc<NetworkReader>,
     choice: Choice,
-    members: Members,
-    interfaces: Interfaces,
-    audit: Audit,
-    losses: Losses,
+    pub(super) members: Members,
+    pub(super) interfaces: Interfaces,
+    pub(super) audit: Audit,
+    pub(super) losses: Losses,
     ask_at: Instant,
     audit_at: Instant,
-    asking: Option<Errand<Answers>>,
-    auditing: Option<Errand<Listings>>,
+    asking: Asking,
+    /// Whether all who were there at the start have been asked.
+    has_begun: bool,
+    pub(super) auditing: Auditing,
+    /// What has come of that and was not compared yet.
+    pub(super) listings: Listings,
     /// Whether it was said that slots are short.
     short_of_slots: bool,
     /// What `Network::missed` last said.
@@ -68,8 +71,8 @@ pub(in crate::app) struct Networks {
 
 /// What has come back.
 pub(super) enum News {
-    Answers(Result<Answers, JoinError>),
-    Listings(Result<Listings, JoinError>),
+    Asked(Tidings<Question, Answer>),
+    Listed(Tidings<NetDev, Option<Vec<Device>>>),
     /// It is time to ask.
     Due,
 }
@@ -82,8 +85,13 @@ impl Networks {
         if host.is_none() {
             tracing::warn!("the host's own network can't be told from others");
         }
+        let reader = Arc::new(reader);
         Self {
-            reader: Arc::new(reader),
+            asking: asking(&reader),
+            has_begun: false,
+            auditing: auditing(&reader),
+            reader,
+            listings: Listings::default(),
             choice,
             members: Members::default(),
             interfaces: Interfaces::new(host, slots),
@@ -91,42 +99,40 @@ impl Networks {
             losses,
             ask_at: Instant::now(),
             audit_at: Instant::now() + AUDIT_INTERVAL,
-            asking: None,
-            auditing: None,
             short_of_slots: false,
             packets_missed: 0,
         }
     }
 
-    /// Waits for something that is to be taken in by [`Self::hear`].
+    /// Whether all who were there at the start have been asked.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Waits for something that is to be taken in by [`Self::hear`]. Nothing is lost if the
+    /// wait is given up.
     pub(super) async fn news(&mut self) -> News {
         let Self { asking, auditing, ask_at, .. } = self;
-        let is_idle = asking.is_none();
+        let is_idle = !asking.is_out();
         tokio::select! {
-            answers = returned(asking) => News::Answers(answers),
-            listings = returned(auditing) => News::Listings(listings),
+            tidings = asking.news() => News::Asked(tidings),
+            tidings = auditing.news() => News::Listed(tidings),
             () = tokio::time::sleep_until(*ask_at), if is_idle => News::Due,
         }
     }
 
-    /// Takes in what has come back, or sends someone to ask. `living` are the containers.
-    pub(super) fn hear(&mut self, news: News, living: Vec<Living>, kernel: &Kernel, now: Moment) {
+    /// Takes in what has come back, or sends someone to ask; `living` tells the containers.
+    pub(super) fn hear(
+        &mut self,
+        news: News,
+        living: impl FnOnce() -> Vec<Living>,
+        kernel: &Kernel,
+        now: Moment,
+    ) {
         match news {
-            News::Due => self.ask(living, now),
-            News::Answers(answers) => {
-                self.asking = None;
-                match answers {
-                    Ok(answers) => self.take_answers(answers, now),
-                    Err(error) => tracing::warn!(%error, "asking containers for networks failed"),
-                }
-            }
-            News::Listings(listings) => {
-                self.auditing = None;
-                match listings {
-                    Ok(listings) => self.compare(&listings, kernel, now),
-                    Err(error) => tracing::warn!(%error, "reading net/dev failed"),
-                }
-            }
+            News::Due => self.ask(living(), now),
+            News::Asked(tidings) => self.take_answer(tidings, now),
+            News::Listed(tidings) => self.take_listing(tidings, kernel, now),
         }
     }
 
@@ -135,39 +141,49 @@ impl Networks {
         self.ask_at = self.ask_at.min(Instant::now() + ASK_SOON);
     }
 
-    /// Asks all that are due at once, on this thread: for the start, when there is nobody to
-    /// keep waiting.
-    pub(super) fn ask_now(&mut self, living: Vec<Living>, now: Moment) {
-        self.members.live(living, now.monotonic_ms);
-        let answers = ask(&self.reader, self.members.due(now.monotonic_ms));
-        self.take_answers(answers, now);
-    }
-
     fn ask(&mut self, living: Vec<Living>, now: Moment) {
+        self.ask_at = Instant::now() + AUDIT_INTERVAL;
         self.members.live(living, now.monotonic_ms);
         let due = self.members.due(now.monotonic_ms);
         if due.is_empty() {
+            self.has_begun = true;
             self.plan(now);
             return;
         }
-        let reader = Arc::clone(&self.reader);
-        self.asking = Some(Errand::begin(move || ask(&reader, due)));
+        for question in self.asking.begin(due) {
+            self.members.answered(&question, Answer::Unknown, now.monotonic_ms);
+        }
     }
 
-    fn take_answers(&mut self, (answers, losses): Answers, now: Moment) {
-        self.losses.add(&losses);
-        for (question, answer) in answers {
-            self.members.answered(&question, answer, now.monotonic_ms);
+    fn take_answer(&mut self, tidings: Tidings<Question, Answer>, now: Moment) {
+        match tidings {
+            Tidings::Told(question, answer, losses) => {
+                self.losses.add(&losses);
+                self.members.answered(&question, answer, now.monotonic_ms);
+                return;
+            }
+            Tidings::Lost(question, reason) => {
+                self.losses.count(Collector::Network, reason);
+                self.members.answered(&question, Answer::Unknown, now.monotonic_ms);
+            }
+            Tidings::Ended => {
+                self.has_begun = true;
+                self.plan(now);
+                if let Some(host) = self.reader.known_host_netns() {
+                    self.interfaces.know_host(host);
+                }
+            }
         }
+        // For all of them at once: it is not for each answer.
         self.interfaces.charge(&self.members.owners(), now.monotonic_ms);
-        self.plan(now);
     }
 
     /// Sets when someone is to be asked next.
     fn plan(&mut self, now: Moment) {
         let next_ms = self.members.next_due_ms().map(|ms| ms.saturating_sub(now.monotonic_ms));
         let wait = next_ms.map_or(AUDIT_INTERVAL, Duration::from_millis);
-        self.ask_at = Instant::now() + wait.max(ASK_SOON);
+        // It may have been wished for meanwhile.
+        self.ask_at = self.ask_at.min(Instant::now() + wait.max(ASK_SOON));
     }
 
     /// Takes in what the programs tell of interfaces.
@@ -203,8 +219,8 @@ impl Networks {
             self.members.doubt(inum, now.monotonic_ms);
             self.ask_soon();
         }
-        self.asking.iter_mut().for_each(|it| it.tell_if_hung("asking containers for networks"));
-        self.auditing.iter_mut().for_each(|it| it.tell_if_hung("reading net/dev"));
+        // Whatever hangs: what was listed before is not to grow old.
+        self.compare_listed(kernel, now);
         let Some(network) = &mut kernel.network else { return };
         match network.missed() {
             Ok(missed) => self.packets_missed = missed,
@@ -223,7 +239,7 @@ impl Networks {
         self.promote(network, now);
         // Takes effect at the next packet; new names are noticed then, too.
         network.refresh();
-        if self.auditing.is_none() && Instant::now() >= self.audit_at {
+        if !self.auditing.is_out() && Instant::now() >= self.audit_at {
             self.audit_at = Instant::now() + AUDIT_INTERVAL;
             self.list();
         }
@@ -261,76 +277,13 @@ impl Networks {
                     }
                     return;
                 }
+                // It has been forgotten since.
+                Err(MapError::KeyNotFound) => self.interfaces.forgotten(id, now.monotonic_ms),
                 Err(error) => {
-                    tracing::debug!(?id, error = chain(&error), "cannot give it a slot");
-                    self.interfaces.forgotten(id, now.monotonic_ms);
+                    tracing::debug!(?id, error = chain(&error), "cannot give it a slot now");
                 }
             }
         }
-    }
-
-    /// Sends someone to read every network's `net/dev`.
-    fn list(&mut self) {
-        let owners = self.members.roles().into_iter().filter_map(|(path, role)| match role {
-            Role::Owner(seat) => Some((seat, self.members.target(&path)?.clone())),
-            _ => None,
-        });
-        let owners: Vec<(Seat, Target)> = owners.collect();
-        let before = self.interfaces.counted().map(|it| (it.id, it)).collect();
-        let (reader, host) = (Arc::clone(&self.reader), self.interfaces.host_inum());
-        self.auditing = Some(Errand::begin(move || list(&reader, host, &owners, before)));
-    }
-
-    /// Compares what was counted with what `net/dev` says.
-    fn compare(&mut self, listings: &Listings, kernel: &Kernel, now: Moment) {
-        self.losses.add(&listings.losses);
-        let Some(network) = &kernel.network else { return };
-        self.read(network, now);
-        let after: Vec<Counted> = self.interfaces.counted().collect();
-        let mut by_inum: HashMap<u64, Vec<&Counted>> = HashMap::new();
-        for counted in &after {
-            by_inum.entry(counted.inum).or_default().push(counted);
-        }
-        let mut names = HashMap::new();
-        for (inum, devices) in &listings.devices {
-            let its = by_inum.remove(inum).unwrap_or_default().into_iter();
-            let Some(devices) = devices else {
-                its.for_each(|_| self.audit.unread());
-                continue;
-            };
-            let by_name: HashMap<&str, &Device> =
-                devices.iter().map(|it| (&*it.name, it)).collect();
-            for after in its {
-                let is_same =
-                    |it: &&Counted| it.name == after.name && it.sighting == after.sighting;
-                let before = listings.before.get(&after.id).filter(is_same);
-                let (Some(before), Some(device)) = (before, by_name.get(&*after.name)) else {
-                    continue;
-                };
-                let Counted { link, merges, sighting, traffic, .. } = *after;
-                let before = before.traffic;
-                let look = Look { link, merges, sighting, before, device, after: traffic };
-                for drift in self.audit.look(after.id, &look, now.monotonic_ms) {
-                    let owners = self.members.owners();
-                    let owner = owners.get(inum).and_then(|owners| owners.first());
-                    let whose = owner.map(|it| it.target.path.clone());
-                    tracing::warn!(
-                        container = whose.as_deref().unwrap_or(HOST_PATH),
-                        interface = &*after.name,
-                        direction = drift.direction,
-                        ours_packets = drift.ours_packets,
-                        theirs_packets = drift.theirs_packets,
-                        ours_bytes = drift.ours_bytes,
-                        theirs_bytes = drift.theirs_bytes,
-                        "counts differ from net/dev"
-                    );
-                }
-            }
-            names.insert(*inum, by_name.keys().copied().collect());
-        }
-        self.interfaces.listed(&names);
-        let known: HashSet<InterfaceId> = after.iter().map(|it| it.id).collect();
-        self.audit.retain(&known);
     }
 
     /// Ends the accounts of containers whose series have ended.

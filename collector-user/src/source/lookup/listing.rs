@@ -2,7 +2,7 @@
 //!
 //! Owns the list. Must not look at any process.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use rustix::io::Errno;
 
@@ -37,16 +37,27 @@ pub(in crate::source) struct Listing {
     pub(in crate::source) losses: Losses,
 }
 
+/// Which of a container's cgroups are asked for their processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Extent {
+    /// Its own, and those inside, of which there can be thousands.
+    Whole,
+    /// Its own.
+    Own,
+}
+
 /// The processes (not threads) of a container's cgroups, each once: v1 may list one twice,
 /// and one that moves meanwhile is seen in two cgroups.
 pub(super) fn list(
     hierarchy: &Path,
     target: &Target,
+    extent: Extent,
     collector: Collector,
     buffer: &mut Buffer,
 ) -> Listing {
     let (mut processes, mut losses) = (Vec::new(), Losses::default());
-    for cgroup in &target.cgroups {
+    let is_meant = |cgroup: &&Arc<str>| extent == Extent::Whole || **cgroup == target.path;
+    for cgroup in target.cgroups.iter().filter(is_meant) {
         let path = hierarchy.join(cgroup.trim_start_matches('/'));
         let is_nested = *cgroup != target.path;
         let file = path.join("cgroup.procs");
@@ -121,12 +132,17 @@ mod tests {
             fs::write(root.path().join(cgroup).join("cgroup.procs"), pids).expect("written");
         }
         let target = target(&["/c", "/c/in", "/c/empty", "/c/gone"]);
-        let listed = list(root.path(), &target, Collector::Network, &mut Buffer::default());
+        let list =
+            |extent| list(root.path(), &target, extent, Collector::Network, &mut Buffer::default());
+        let listed = list(Extent::Whole);
         let expected = [(4, false), (30, false), (200, true)];
         assert_eq!(listed.processes, expected.map(|(pid, is_nested)| Listed { pid, is_nested }));
         let mut vanished = Losses::default();
         vanished.count(Collector::Network, Reason::Vanished);
         assert_eq!(listed.losses, vanished);
+        let own = list(Extent::Own);
+        assert_eq!(own.processes, listed.processes[..2]);
+        assert_eq!(own.losses, Losses::default());
     }
 
     #[test]

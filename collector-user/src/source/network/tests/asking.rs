@@ -31,7 +31,8 @@ fn whoever_answered_before_is_asked_first_while_it_is_listed() {
     for (pid, netns) in [(1, 1), (6, 6), (7, 7), (8, 8), (9, 9)] {
         fixture.process(pid, netns);
     }
-    for (hint, netns, pid) in [(None, 8, 8), (Some(9), 9, 9), (Some(7), 7, 7)] {
+    // 7 is inside, and nobody looks there while the container's own cgroup has processes.
+    for (hint, netns, pid) in [(None, 8, 8), (Some(9), 9, 9), (Some(7), 8, 8)] {
         assert_eq!(fixture.ask(hint), (seat(netns, pid), nothing()), "{hint:?}");
     }
     // Another container's process that has got the number.
@@ -41,10 +42,88 @@ fn whoever_answered_before_is_asked_first_while_it_is_listed() {
 }
 
 #[test]
+fn where_the_containers_own_cgroup_has_no_process_a_hint_counts_in_those_inside() {
+    let mut fixture = Fixture::new(None, &[]);
+    fixture.nested("/c/in", &[5, 7]);
+    for (pid, netns) in [(1, 1), (5, 5), (7, 7)] {
+        fixture.process(pid, netns);
+    }
+    for (hint, pid) in [(None, 5), (Some(5), 5), (Some(7), 7), (Some(1), 5)] {
+        assert_eq!(fixture.ask(hint), (seat(pid.into(), pid), nothing()), "{hint:?}");
+    }
+}
+
+#[test]
+fn those_inside_are_looked_for_only_if_nobody_else_tells() {
+    let mut fixture = Fixture::new(None, &[8, 9]);
+    fixture.all(&[1], 1);
+    fixture.all(&[8, 9], 2);
+    fixture.nested("/c/in", &[3, 4]);
+    fixture.all(&[3, 4], 3);
+    // A list that nobody needs costs nothing.
+    fixture.remove("cgroup/c/in");
+    assert_eq!(fixture.ask(None), (seat(2, 8), nothing()));
+    for pid in [8, 9] {
+        fixture.remove(&format!("proc/{pid}/ns/net"));
+    }
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Vanished)));
+    fixture.cgroup("c/in", &[3, 4]);
+    assert_eq!(fixture.ask(None), (seat(3, 3), nothing()));
+    assert_eq!(fixture.ask(Some(4)), (seat(3, 4), nothing()));
+    // Both lists have it: it is told of once.
+    fixture.cgroup("c", &[0, 8, 9]);
+    assert_eq!(fixture.ask(None), (seat(3, 3), one(Reason::Hidden)));
+}
+
+#[test]
+fn a_handful_is_asked_at_most_inside_and_out() {
+    let (own, inside) = ([21, 22], [11, 12, 13, 14]);
+    let mut fixture = Fixture::new(None, &own);
+    fixture.nested("/c/in", &inside);
+    fixture.process(1, 1);
+    fixture.all(&own, 2);
+    fixture.all(&inside, 2);
+    for gone in [21, 22, 11, 12] {
+        fixture.remove(&format!("proc/{gone}/ns/net"));
+    }
+    assert_eq!(fixture.ask(None), (seat(2, 13), nothing()));
+    fixture.remove("proc/13/ns/net");
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Vanished)));
+}
+
+#[test]
+fn a_process_inside_that_started_one_outside_of_it_is_no_runtime() {
+    let mut fixture = Fixture::new(None, &[8]);
+    fixture.all(&[1, 3], 1);
+    fixture.nested("/c/in", &[5]);
+    fixture.all(&[5, 8], 7);
+    fixture.write("proc/8/stat", child(8, 5));
+    fixture.write("proc/5/stat", child(5, 3));
+    assert_eq!(fixture.ask(None), (seat(7, 8), nothing()));
+    fixture.netns(3, "net:[7]");
+    assert_eq!(fixture.ask(None), (Answer::Runtimes(7), nothing()));
+}
+
+#[test]
+fn a_container_is_empty_only_if_those_inside_are_too() {
+    let mut fixture = Fixture::new(None, &[]);
+    fixture.nested("/c/in", &[]);
+    assert_eq!(fixture.ask(None), (Answer::Empty, nothing()));
+    fixture.cgroup("c/in", &[0]);
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Hidden)));
+    fixture.remove("cgroup/c/in");
+    fixture.write("cgroup/c/in/cgroup.procs", "x\n");
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Malformed)));
+}
+
+#[test]
 fn the_hosts_network_is_known_by_its_namespace() {
     let fixture = Fixture::new(None, &[8]);
+    assert_eq!(fixture.ask(None), (Answer::Unknown, one(Reason::Hidden)));
+    assert_eq!(fixture.reader.known_host_netns(), None);
     fixture.all(&[1, 8], 4_026_531_840);
     assert_eq!(fixture.ask(None), (Answer::Host, nothing()));
+    assert_eq!(fixture.reader.known_host_netns(), Some(4_026_531_840));
     let netns = counting(|losses| fixture.reader.host_netns(&mut Buffer::default(), losses));
     assert_eq!(netns, (Some(4_026_531_840), nothing()));
 }
