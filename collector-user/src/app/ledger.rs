@@ -103,7 +103,8 @@ impl Ledger {
         };
         let found_without_slot = adopt(&mut kernel, &mut accounts, found);
         kernel.start()?;
-        let degraded = kernel.degraded.as_slice().into();
+        let mut degraded = kernel.degraded.clone();
+        degraded.extend(networks.as_ref().and_then(Networks::degraded));
         let memory_bytes = kernel.memory_bytes().unwrap_or_default();
         Ok(Self {
             kernel,
@@ -120,7 +121,7 @@ impl Ledger {
             short_of_slots: false,
             memory_bytes,
             networks,
-            degraded,
+            degraded: degraded.into(),
         })
     }
 
@@ -176,8 +177,8 @@ impl Ledger {
         let health = self.read();
         let mut snapshot = self.accounts.snapshot(now(), health);
         snapshot.degraded = Arc::clone(&self.degraded);
-        if let Some(networks) = &self.networks {
-            networks.complete(&mut snapshot, &self.kernel);
+        if let Some(networks) = &mut self.networks {
+            networks.complete(&mut snapshot, &self.kernel, now());
         }
         snapshot.network.counts_sockets = self.kernel.counts_sockets();
         let snapshot = Arc::new(snapshot);
@@ -248,11 +249,6 @@ impl Ledger {
 
     /// Reads all counters into the accounts.
     fn read(&mut self) -> LedgerHealth {
-        if let Some(networks) = &mut self.networks
-            && let Some(interfaces) = &self.kernel.network
-        {
-            networks.read(interfaces, now());
-        }
         let reading = self.kernel.read();
         let tallies = reading.tallies();
         self.accounts.record(|slot| reading.usage(slot));
@@ -301,8 +297,9 @@ impl Ledger {
         let now = now();
         for id in self.accounts.cgroups().to_forget(now.monotonic_ms) {
             if let Err(error) = self.kernel.forget(id) {
-                // It is not in the map: nothing leads to its slot, as wanted.
-                tracing::debug!(id, error = chain(&error), "the kernel did not know this cgroup");
+                // Its slices still go to its slot. At the next tick it is tried again.
+                tracing::debug!(id, error = chain(&error), "cannot forget this cgroup now");
+                continue;
             }
             self.accounts.forgotten(id, now);
         }

@@ -82,9 +82,6 @@ impl Networks {
     pub(in crate::app) fn new(reader: NetworkReader, choice: Choice, slots: u32) -> Self {
         let mut losses = Losses::default();
         let host = reader.host_netns(&mut Buffer::default(), &mut losses);
-        if host.is_none() {
-            tracing::warn!("the host's own network can't be told from others");
-        }
         let reader = Arc::new(reader);
         Self {
             asking: asking(&reader),
@@ -102,6 +99,14 @@ impl Networks {
             short_of_slots: false,
             packets_missed: 0,
         }
+    }
+
+    /// What can't be told, for people.
+    pub(super) fn degraded(&self) -> Option<String> {
+        let is_known = self.interfaces.host_inum().is_some();
+        let lack = "the host's own network can't be told from others: what crosses its \
+                    interfaces is unattributed";
+        (!is_known).then(|| lack.to_owned())
     }
 
     /// Whether all who were there at the start have been asked.
@@ -291,8 +296,11 @@ impl Networks {
         self.interfaces.expire(ended);
     }
 
-    /// Adds to a snapshot what is known of networks.
-    pub(super) fn complete(&self, snapshot: &mut Snapshot, kernel: &Kernel) {
+    /// Adds to a snapshot what is known of networks at this moment.
+    pub(super) fn complete(&mut self, snapshot: &mut Snapshot, kernel: &Kernel, now: Moment) {
+        if let Some(network) = &kernel.network {
+            self.read(network, now);
+        }
         let mut interfaces = self.interfaces.containers();
         let mut roles = self.members.roles();
         for container in &mut snapshot.containers {

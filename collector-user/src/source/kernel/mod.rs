@@ -140,7 +140,7 @@ impl Kernel {
     /// CPU's cache leads to its slot any more.
     ///
     /// # Errors
-    /// The kernel refuses, or never knew the id.
+    /// The kernel refuses: the id still leads to its slot.
     pub fn forget(&mut self, id: u64) -> Result<(), MapError> {
         let forgotten = self.slots.forget(id);
         self.counters.void_caches();

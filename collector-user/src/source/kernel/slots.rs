@@ -3,6 +3,8 @@
 //! Owns the id→slot map and the queue of free slots. When a slot may change hands is
 //! the accounts' business.
 
+use std::io::ErrorKind;
+
 use aya::maps::{HashMap, MapData, MapError, Queue};
 use collector_ebpf::{FIRST_SLOT, OVERFLOW_SLOT};
 
@@ -50,12 +52,17 @@ impl Slots {
         Ok(Some(slot))
     }
 
-    /// Takes a cgroup's id out of the map.
+    /// Takes a cgroup's id out of the map; one that is not in it is forgotten already.
     ///
     /// # Errors
-    /// The kernel refuses, or never knew the id.
+    /// The kernel refuses: the id still leads to its slot.
     pub(super) fn forget(&mut self, id: u64) -> Result<(), MapError> {
-        self.ids.remove(&id)
+        match self.ids.remove(&id) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+                Ok(())
+            }
+            forgotten => forgotten,
+        }
     }
 
     /// Puts a cleared slot back in the queue.
