@@ -4,7 +4,7 @@ use std::{env, fs, path::Path, process::Command};
 
 use aya::programs::loaded_programs;
 
-use crate::cgroup::mounts;
+use crate::{cgroup::mounts, netns::Netns};
 
 /// Ticks per second of `/proc/stat`: fixed by the kernel's interface to user space.
 const USER_HZ: f64 = 100.0;
@@ -21,7 +21,16 @@ pub enum Need {
     /// A v1 hierarchy with `cpuacct`. Whether there is one is the host's nature, and no
     /// package changes it: its lack is no failure in CI.
     Cpuacct,
+    /// The v2 hierarchy, alone or beside others: sockets have their cgroups there.
+    Unified,
+    /// Interfaces of the kind macvlan. A kernel that was built without says that it does not
+    /// know the kind; that is its nature, too, and no failure in CI. Any other refusal is one.
+    Macvlan,
 }
+
+/// What a kernel says of a kind of interface that it was built without (`rtnl_newlink`,
+/// net/core/rtnetlink.c).
+const NO_SUCH_KIND: &str = "Unknown device type";
 
 /// Whether the kernel tests can run here; see [`ready`].
 #[must_use]
@@ -39,17 +48,24 @@ pub fn require_docker() -> bool {
 /// test returns: it is skipped. With `CI=true` a skip is a failure, so it panics.
 #[must_use]
 pub fn ready(needs: &[Need]) -> bool {
-    let lacks: Vec<String> = needs.iter().filter_map(|&need| lack(need).err()).collect();
+    let lacks = needs.iter().filter_map(|&need| Some((need, lack(need).err()?)));
+    let lacks: Vec<(Need, String)> = lacks.collect();
     if lacks.is_empty() {
         return true;
     }
-    let lacks = lacks.join("; ");
     let ci = env::var("CI").unwrap_or_default();
     let permitted = matches!(&*ci, "" | "0" | "false")
-        || needs.iter().all(|&need| need == Need::Cpuacct || lack(need).is_ok());
+        || lacks.iter().all(|(need, lack)| is_hosts_nature(*need, lack));
+    let lacks: Vec<String> = lacks.into_iter().map(|(_, lack)| lack).collect();
+    let lacks = lacks.join("; ");
     assert!(permitted, "CI={ci} forbids to skip a test: {lacks}");
     println!("SKIPPED: {lacks}");
     false
+}
+
+/// Whether nobody can mend a lack without another kernel, or another way to boot it.
+fn is_hosts_nature(need: Need, lack: &str) -> bool {
+    need == Need::Cpuacct || (need == Need::Macvlan && lack.contains(NO_SUCH_KIND))
 }
 
 fn lack(need: Need) -> Result<(), String> {
@@ -81,6 +97,18 @@ fn lack(need: Need) -> Result<(), String> {
         Need::Cpuacct => {
             let cpuacct = mounts().cpuacct.as_ref();
             cpuacct.map(drop).ok_or_else(|| "this host has no v1 hierarchy with cpuacct".into())
+        }
+        Need::Unified => {
+            let unified = mounts().unified.as_ref();
+            unified.map(drop).ok_or_else(|| "this host has no v2 hierarchy".into())
+        }
+        Need::Macvlan => {
+            lack(Need::Kernel)?;
+            has("ip", "iproute2")?;
+            let netns = Netns::new();
+            netns.run(&["ip", "link", "add", "below0", "type", "veth", "peer", "name", "far0"]);
+            let add = ["ip", "link", "add", "link", "below0", "name", "probe", "type", "macvlan"];
+            netns.attempt(&add).map_err(|said| format!("this kernel makes no macvlan: {said}"))
         }
     }
 }

@@ -47,15 +47,28 @@ const CHECKS: u64 = 8;
 /// How often the network's softirq must have run where the bystander does.
 const INTERRUPTIONS: u64 = 100;
 
-/// A flood by a process of a container.
-fn flood(docker: &Dockerd, from: &str, to: Ipv4Addr) {
+/// The least share of a flood's time that its sender had a CPU, or waited for one. The rest is
+/// the engine's, which starts it.
+const FILLED: f64 = 0.6;
+
+/// A flood by a process of a container: it fills a CPU, as far as it gets one.
+fn flood(daemon: &Daemon, docker: &Dockerd, from: &str, to: Ipv4Addr) {
     let (to, cgroup) = (format!("{to}:9"), docker.cgroup(from));
+    // On a crowded machine it waits as much as it runs: for others, and for the softirq, which
+    // has the same CPU.
+    let waited = || {
+        let name = "container_cpu_runqueue_wait_seconds_total";
+        daemon.scrape().sum(name, &[("name", from)])
+    };
+    let waited_before = waited();
     let (started, before) = (Instant::now(), kernel_usage_seconds(&cgroup));
     let [packets, bytes] = [FLOOD, DATAGRAM_BYTES].map(|number| number.to_string());
     docker.exec_to_end(from, &["/bin/workload", "send", &to, &packets, &bytes]);
     let took = started.elapsed().as_secs_f64();
     let used = kernel_usage_seconds(&cgroup) - before;
-    println!("flood of {to}: {used:.2} s of CPU time in {took:.2} s");
+    let waited = waited() - waited_before;
+    println!("flood of {to}: {used:.2} s of CPU time, {waited:.2} s of waiting in {took:.2} s");
+    assert!(used + waited >= FILLED * took, "{used} and {waited} of {took}: it fills no CPU");
 }
 
 /// What the engine's ports to its containers had, as the containers see it.
@@ -71,9 +84,9 @@ fn ports(engine: &Netns) -> Traffic {
     }
 }
 
-fn checks(scrape: &Exposition, verdict: &str) -> f64 {
+fn checks(scrape: &Exposition, verdict: &str) -> u64 {
     let labels = [("check", "packets"), ("verdict", verdict)];
-    scrape.sum("slicemeter_audit_checks_total", &labels)
+    scrape.count("slicemeter_audit_checks_total", &labels)
 }
 
 #[test]
@@ -119,10 +132,10 @@ fn what_goes_over_a_bridge_is_told_as_net_dev_does() {
     bulk(docker.netns(), (&right, right_address), BULK_BYTES);
     step("bulk to and from the host's end", [1_000, 100]);
     // Sent is what found room in the queue: on a loaded machine, not all of them.
-    flood(&docker, "left", right_address);
-    flood(&docker, "right", left_address);
+    flood(&daemon, &docker, "left", right_address);
+    flood(&daemon, &docker, "right", left_address);
     step("flood", [FLOOD / 2, FLOOD / 2]);
-    flood(&docker, "left", BRIDGE);
+    flood(&daemon, &docker, "left", BRIDGE);
     step("flood of the host's end", [FLOOD / 2, 0]);
 
     let (settled, ports) = wait::until("a moment of silence", QUIET_LIMIT, || {
@@ -131,17 +144,18 @@ fn what_goes_over_a_bridge_is_told_as_net_dev_does() {
         (before == ports(docker.netns())).then_some((settled, before))
     });
     let sum = |of: [Traffic; 2]| of.into_iter().sum::<Traffic>();
-    assert_eq!(sum(settled.kernels), ports, "what containers send, the bridge's ports receive");
-    assert_same("all containers, against the bridge's ports", sum(settled.ours), ports);
+    // What containers send, the ports receive, and the other way round.
+    let is_same = assert_same("all containers, at the bridge's ports", sum(settled.ours), ports);
+    assert!(is_same || !settled.is_exact, "{:?}: {ports:?} at the ports", settled.ours);
 
     let before = checks(&settled.scrape, "agree");
     let scrape = wait::until("verdicts", CHECKS_LIMIT, || {
         ping(&left, right_address, 56);
         std::thread::sleep(PING_PERIOD);
-        Some(daemon.scrape()).filter(|it| checks(it, "agree") - before >= CHECKS as f64)
+        Some(daemon.scrape()).filter(|it| checks(it, "agree") >= before + CHECKS)
     });
     if all_exact {
-        assert!(checks(&scrape, "drift") < 0.5, "{} differed", checks(&scrape, "drift"));
+        assert_eq!(checks(&scrape, "drift"), 0, "where all counts are equal");
     } else {
         println!("{} comparisons showed what fired no tracepoint", checks(&scrape, "drift"));
     }
@@ -194,7 +208,7 @@ fn a_busy_bystander_gets_none_of_a_flood() {
     let before = assert_exact(&daemon, [bystander], "before the flood").ours[0];
 
     let softirqs = receiving_softirqs(cpu);
-    flood(&docker, "sender", address);
+    flood(&daemon, &docker, "sender", address);
     let softirqs = receiving_softirqs(cpu) - softirqs;
     println!("CPU {cpu} of the bystander ran the receiving softirq {softirqs} times");
     assert!(softirqs >= INTERRUPTIONS, "it was interrupted: {softirqs}");

@@ -176,18 +176,30 @@ pub(super) struct CollectorFlags {
 
     /// Also packets of each container's sockets: those in the host's network get their own numbers
     #[arg(long = "collector.network.sockets", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "network_sockets")]
+    #[arg(overrides_with_all = ["network_sockets", "no_network_sockets"])]
     pub(super) network_sockets: bool,
+
+    #[arg(long = "no-collector.network.sockets", hide = true, global = true)]
+    #[arg(overrides_with_all = ["network_sockets", "no_network_sockets"])]
+    pub(super) no_network_sockets: bool,
 
     /// Also each network's loop (lo), whose packets stay inside
     #[arg(long = "collector.network.loopback", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "network_loopback")]
+    #[arg(overrides_with_all = ["network_loopback", "no_network_loopback"])]
     pub(super) network_loopback: bool,
+
+    #[arg(long = "no-collector.network.loopback", hide = true, global = true)]
+    #[arg(overrides_with_all = ["network_loopback", "no_network_loopback"])]
+    pub(super) no_network_loopback: bool,
 
     /// Also the host's bridges, veths and tunnels, which pass on what others count
     #[arg(long = "collector.network.host-virtual", help_heading = "Collectors", global = true)]
-    #[arg(overrides_with = "network_host_virtual")]
+    #[arg(overrides_with_all = ["network_host_virtual", "no_network_host_virtual"])]
     pub(super) network_host_virtual: bool,
+
+    #[arg(long = "no-collector.network.host-virtual", hide = true, global = true)]
+    #[arg(overrides_with_all = ["network_host_virtual", "no_network_host_virtual"])]
+    pub(super) no_network_host_virtual: bool,
 
     /// Processes of containers, from /proc (--no-collector.process switches it off)
     #[arg(long = "collector.process", help_heading = "Collectors", global = true)]

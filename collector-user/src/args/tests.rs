@@ -156,6 +156,18 @@ fn switches_of_networks_stand_each_for_itself() {
             "--collector.network.sockets --no-collector.network --collector.network",
             [true, false, false],
         ),
+        (
+            "--collector.network.sockets --collector.network.loopback \
+             --no-collector.network.sockets",
+            [false, true, false],
+        ),
+        ("--no-collector.network.loopback --collector.network.loopback", [false, true, false]),
+        (
+            "--collector.network.host-virtual --no-collector.network.host-virtual \
+             --no-collector.network.host-virtual",
+            [false; 3],
+        ),
+        ("--no-collector.network --no-collector.network.sockets", [false; 3]),
     ] {
         assert_eq!(choice(words), expected, "{words}");
     }
@@ -163,11 +175,13 @@ fn switches_of_networks_stand_each_for_itself() {
 
 #[test]
 fn switches_of_networks_need_their_collector() {
-    for flag in
-        ["sockets", "loopback", "host-virtual"].map(|it| format!("--collector.network.{it}"))
-    {
+    let slots = format!("--network.slots {}", collector_ebpf::packets::DEFAULT_NET_SLOTS);
+    let switches =
+        ["sockets", "loopback", "host-virtual"].map(|it| format!("--collector.network.{it}"));
+    for words in switches.iter().chain([&slots]) {
+        let flag = words.split(' ').next().unwrap();
         for off in ["--no-collector.network", "--collector.disable-defaults --collector.cpu"] {
-            let text = refusal(&format!("{off} {flag}"));
+            let text = refusal(&format!("{off} {words}"));
             let line =
                 format!("error: {flag}: it needs the collector network, which is switched off");
             assert!(text.starts_with(&line), "{text}");

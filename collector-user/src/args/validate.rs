@@ -81,10 +81,12 @@ impl Validator {
         parse(value).map_err(|error| self.problems.push(problem(error))).ok()
     }
 
-    /// What is wanted of networks: nothing unless they are wanted at all.
-    fn network(&mut self, flags: &CollectorFlags) -> NetworkChoice {
+    /// What is wanted of networks: nothing unless they are wanted at all. `has_slots` tells
+    /// whether slots for their interfaces were asked for.
+    fn network(&mut self, flags: &CollectorFlags, has_slots: bool) -> NetworkChoice {
         if !flags.enabled().contains(Collector::Network) {
-            let given = flags.of_network().into_iter().filter(|(_, is_given)| *is_given);
+            let all = flags.of_network().into_iter().chain([("network.slots", has_slots)]);
+            let given = all.filter(|(_, is_given)| *is_given);
             self.problems.extend(given.map(|(flag, _)| {
                 Problem {
                     flag,
@@ -147,7 +149,8 @@ fn check_all(
     let timeout =
         validator.check("docker.timeout", &docker_timeout, |text| duration(text, &DOCKER_TIMEOUT));
     let labels = validator.check("docker.labels", &docker_labels, str::parse);
-    let network = validator.network(&collectors);
+    let has_net_slots = source_of("network_slots") != ValueSource::DefaultValue;
+    let network = validator.network(&collectors, has_net_slots);
     let max_pids = validator
         .check("collector.process.max-pids", &collectors.max_pids, |text| integer(text, &MAX_PIDS));
     let slots =

@@ -158,6 +158,8 @@ pub struct Scrape {
 impl Scrape {
     /// Takes the parts, all of the same moment.
     pub fn new(mut parts: Parts) -> Self {
+        // What was missing between scrapes is missing all the same.
+        parts.readings.losses.add(&parts.snapshot.network.losses);
         let subjects = subjects(&parts.snapshot, &mut parts.readings.resources);
         let interfaces = if parts.collectors.contains(Collector::Network) {
             interfaces(&parts.snapshot, &parts.readings, &subjects)

@@ -1,6 +1,10 @@
 //! The kernel: its version, architecture, type information and lockdown.
 
-use std::{fs::File, io, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use super::{Finding, Severity};
 
@@ -73,10 +77,15 @@ pub(super) fn judge_architecture() -> Finding {
     }
 }
 
+/// Where the kernel's type information is.
+pub(super) fn btf_file(sysfs: &Path) -> PathBuf {
+    sysfs.join(BTF_FILE)
+}
+
 /// Reads the first bytes of the kernel's type information.
 pub(super) fn read_btf(sysfs: &Path) -> io::Result<[u8; 2]> {
     let mut magic = [0; 2];
-    File::open(sysfs.join(BTF_FILE))?.read_exact(&mut magic)?;
+    File::open(btf_file(sysfs))?.read_exact(&mut magic)?;
     Ok(magic)
 }
 

@@ -10,6 +10,7 @@
 mod cgroups;
 mod docker;
 mod kernel;
+mod packets;
 mod processes;
 mod rights;
 mod sockets;
@@ -23,6 +24,7 @@ use self::rights::Capability;
 use crate::{
     args::Config,
     exit,
+    model::collectors::Collector,
     source::{docker::Endpoint, namespaces},
 };
 
@@ -188,6 +190,11 @@ pub fn examine(config: &Config) -> Report {
     findings.extend(rights::judge(&rights, kernel::parse_release(&release)));
     let hierarchy = cgroups::detect(config);
     findings.push(cgroups::judge(&hierarchy));
+    if config.collectors.enabled.contains(Collector::Network)
+        && let Ok(hierarchy) = &hierarchy
+    {
+        findings.extend(packets::judge(&kernel::btf_file(&paths.sysfs), hierarchy));
+    }
     let kind = hierarchy.as_ref().ok().map(|it| it.kind);
     findings.extend(processes::judge(
         config.collectors.enabled,

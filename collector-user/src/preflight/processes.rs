@@ -30,7 +30,7 @@ pub(super) fn judge(
     }
     if asks_processes {
         // If it can't be told, that is said of the capabilities as a whole.
-        findings.extend(may_trace.map(networks));
+        findings.extend(may_trace.map(|may| networks(collectors, may)));
     }
     findings
 }
@@ -59,19 +59,37 @@ fn namespace(is_in_first: &io::Result<bool>, is_v1: bool) -> Finding {
     }
 }
 
-fn networks(may_trace: bool) -> Finding {
+/// Collectors that ask for networks, and what they lack without an answer.
+const OF_NETWORKS: [(Collector, &str); 2] = [
+    (
+        Collector::Network,
+        "container_network_* of containers will be missing, and what crosses the host's own \
+         interfaces will be unattributed",
+    ),
+    (Collector::Process, "node_container_net_* will be missing"),
+];
+
+fn networks(collectors: Collectors, may_trace: bool) -> Finding {
     let subject = "networks";
     if may_trace {
         return Finding::fine(subject, "processes can be asked for theirs");
     }
+    let those_on = || OF_NETWORKS.into_iter().filter(|(it, _)| collectors.contains(*it));
+    let lost: Vec<_> = those_on().map(|(_, lost)| lost).collect();
+    let off: Vec<_> = those_on().map(|(it, _)| format!("--no-collector.{it}")).collect();
     Finding::new(
         Severity::Warning,
         subject,
-        "CAP_SYS_PTRACE not effective: the kernel does not tell which network other users' \
-         processes are in, so containers' container_network_* and node_container_net_* will be \
-         missing",
-        "run as root, or add CAP_SYS_PTRACE to the capabilities (setcap, AmbientCapabilities=, \
-         --cap-add); or do without: --no-collector.network --no-collector.process",
+        format!(
+            "CAP_SYS_PTRACE not effective: the kernel does not tell which network other users' \
+             processes are in, the host's first one among them, so {}",
+            lost.join("; ")
+        ),
+        format!(
+            "run as root, or add CAP_SYS_PTRACE to the capabilities (setcap, \
+             AmbientCapabilities=, --cap-add); or do without: {}",
+            off.join(" ")
+        ),
     )
 }
 
@@ -118,6 +136,31 @@ mod tests {
         assert_eq!(judged(network, V2, false, Some(false)), [both.to_vec(), vec![]]);
         let others = [Collector::Cpu, Collector::Docker, Collector::Machine].into_iter().collect();
         assert_eq!(judged(others, V1, false, Some(false)), nothing);
+    }
+
+    #[test]
+    fn only_collectors_that_are_on_are_said_to_lack_something() {
+        let said = |collectors: Collectors| {
+            let findings = judge(collectors, V2, &Ok(true), Some(false));
+            let Finding { what, remedy, .. } =
+                findings.into_iter().last().expect("one of networks");
+            [what, remedy]
+        };
+        let of_both = [
+            (Collector::Network, ["container_network_*", "--no-collector.network"]),
+            (Collector::Process, ["node_container_net_*", "--no-collector.process"]),
+        ];
+        for (collector, _) in of_both {
+            let said = said(Collectors::NONE.with(collector));
+            for (other, words) in of_both {
+                for (said, word) in said.iter().zip(words) {
+                    assert_eq!(said.contains(word), other == collector, "{collector}: {said}");
+                }
+            }
+            assert_eq!(said[0].contains("unattributed"), collector == Collector::Network);
+        }
+        let said = said(Collectors::ALL);
+        assert!(said[1].ends_with("--no-collector.network --no-collector.process"), "{said:?}");
     }
 
     #[test]

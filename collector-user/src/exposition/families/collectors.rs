@@ -3,16 +3,22 @@
 use prometheus::proto::MetricType;
 
 use super::{ALWAYS, Family, Samples, Scrape, Stability, counter, gauge, pair, seconds};
-use crate::model::{collectors::Collector, losses::Reason};
+use crate::model::{
+    collectors::Collector,
+    losses::Reason,
+    network::Role,
+    snapshot::{ContainerView, Snapshot},
+};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "slicemeter_collector_success",
         kind: MetricType::GAUGE,
         help: "Whether the collector told in this scrape all that it should (1) or not (0). When \
-               0: for cgroup, machine, network and process see slicemeter_collector_missing_total; docker's \
-               API did not answer last. cpu is 1 in every answer, as a scrape that the ledger does \
-               not answer is refused.",
+               0: for cgroup, machine, network and process see slicemeter_collector_missing_total; \
+               network also as long as it is not known which network a running container, or the \
+               host, is in; docker's API did not answer last. cpu is 1 in every answer, as a scrape \
+               that the ledger does not answer is refused.",
         labels: &["collector"],
         collectors: ALWAYS,
         source: "the collector",
@@ -29,9 +35,9 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "slicemeter_collector_duration_seconds",
         kind: MetricType::GAUGE,
         help: "How long the collector took in this scrape, in seconds: cpu until the accounts \
-               were there; cgroup, machine, network and process in reading files, added up over those \
-               read side by side; docker for its last list of all containers, absent before the \
-               first.",
+               were there; cgroup, machine, network and process in reading files, added up over \
+               those read side by side; docker for its last list of all containers, absent before \
+               the first.",
         labels: &["collector"],
         collectors: ALWAYS,
         source: "the collector",
@@ -49,7 +55,8 @@ pub(super) const FAMILIES: &[Family] = &[
         kind: MetricType::COUNTER,
         help: "Items that collectors should have told and did not, by the reason; an item is a \
                file, a value, a process, or all of a container or cgroup, as docs/metrics.md says \
-               for each reason. Counted again in every scrape in which it is missing.",
+               for each reason. Counted again in every scrape in which it is missing; for network \
+               also whenever containers are asked for theirs.",
         labels: &["collector", "reason"],
         collectors: ALWAYS,
         source: "the collector",
@@ -112,11 +119,21 @@ fn fared(scrape: &Scrape) -> impl Iterator<Item = Fared> {
         Collector::Cgroup | Collector::Machine | Collector::Network | Collector::Process => {
             let mut outcomes = parts.readings.outcomes.iter();
             let outcome = outcomes.find(|it| it.collector == collector);
+            let is_known = collector != Collector::Network || knows_networks(&parts.snapshot);
             Fared {
                 collector,
-                is_complete: outcome.is_some_and(|it| it.is_complete),
+                is_complete: is_known && outcome.is_some_and(|it| it.is_complete),
                 duration_ns: outcome.map(|it| it.duration_ns),
             }
         }
     })
+}
+
+/// Whether it is known of all that run which network they are in, and so under whom what
+/// crosses it is to be told.
+fn knows_networks(snapshot: &Snapshot) -> bool {
+    let network = &snapshot.network;
+    let is_unknown = |it: &ContainerView| !it.cgroups.is_empty() && it.role == Some(Role::Unknown);
+    (network.knows_host || !network.counts_interfaces)
+        && !snapshot.containers.iter().any(is_unknown)
 }

@@ -79,14 +79,14 @@ pub(super) fn snapshot() -> Snapshot {
                 cgroups: vec![path("a").into()],
                 role: Some(Role::Owner(Seat { netns: 4_026_532_000, pid: 4_001 })),
                 interfaces: vec![
-                    interface("eth0", Link::Virtual, 3),
+                    interface("eth0", Link::Veth, 3),
                     interface("lo", Link::Loopback, 5),
                     interface("mac0", Link::Stacked, 7),
                 ],
                 ..container("a", Some(named), TAKEN_AT_MS, 3)
             },
             ContainerView {
-                interfaces: vec![interface("eth0", Link::Virtual, 2)],
+                interfaces: vec![interface("eth0", Link::Veth, 2)],
                 ..container("b", None, TAKEN_AT_MS - 60_000, 1)
             },
             ContainerView {
@@ -116,9 +116,12 @@ fn network() -> NetworkView {
     for (verdict, count) in Verdict::ALL.into_iter().zip(40..) {
         (0..count).for_each(|_| checks.count(verdict));
     }
+    let mut losses = Losses::default();
+    losses.count_many(Collector::Network, Reason::Vanished, 3);
     NetworkView {
         counts_interfaces: true,
         counts_sockets: true,
+        knows_host: true,
         host: vec![interface("docker0", Link::Bridge, 50), interface("enp1s0", Link::Physical, 80)],
         exited: traffic(6),
         unattributed: traffic(8),
@@ -133,6 +136,7 @@ fn network() -> NetworkView {
             packets_missed: 16,
         },
         checks,
+        losses,
         ..NetworkView::default()
     }
 }
@@ -198,6 +202,7 @@ pub(super) fn readings() -> Readings {
     let mut losses = Losses::default();
     losses.count_many(Collector::Process, Reason::Vanished, 7);
     losses.count_many(Collector::Cgroup, Reason::Denied, 2);
+    losses.count_many(Collector::Network, Reason::Vanished, 4);
     let host_cpu = resources::Cpu { user_ns: Some(9_000_000_000), ..resources::Cpu::default() };
     let outcome =
         |collector, is_complete, duration_ns| Outcome { collector, is_complete, duration_ns };

@@ -53,6 +53,9 @@ pub(super) fn interfaces(
     let network = &snapshot.network;
     let mut rows = Vec::with_capacity(subjects.len());
     for subject in subjects {
+        // If the host's network can't be told from others, what crosses it is unattributed, and
+        // a zero here would be a lie.
+        let is_counted = network.counts_interfaces && (network.knows_host || !subject.is_host());
         let found = if subject.is_host() {
             let views = network.host.iter();
             Sources::of_host(views, readings.host_devices.as_deref().unwrap_or_default())
@@ -67,8 +70,7 @@ pub(super) fn interfaces(
             let mut labels = Vec::with_capacity(subject.labels.len() + 1);
             labels.extend_from_slice(&subject.labels);
             labels.push(pair("interface", name));
-            let (received, sent) =
-                if network.counts_interfaces { it.counted() } else { (None, None) };
+            let (received, sent) = if is_counted { it.counted() } else { (None, None) };
             InterfaceRow { labels, received, sent, device: it.device.cloned() }
         }));
     }
@@ -138,8 +140,6 @@ impl<'a> Sources<'a> {
     fn counted(&self) -> (Option<Count>, Option<Count>) {
         let seen = |view: &InterfaceView| view.traffic.map(|traffic| (view.link, traffic));
         match (self.view.map(seen), self.device) {
-            // A part of the overflow, and nothing more is known.
-            (Some(None), _) => (None, None),
             // What it receives is seen below only, so that the kernel's own count stands in.
             (Some(Some((Link::Stacked, traffic))), device) => {
                 (device.map(|it| Count::received(it.traffic)), Some(Count::sent(traffic)))
@@ -151,7 +151,8 @@ impl<'a> Sources<'a> {
             (None, Some(device)) if device.traffic == Traffic::default() || self.is_physical => {
                 (Some(Count::default()), Some(Count::default()))
             }
-            (None, _) => (None, None),
+            // A part of the overflow, or of what went before, and nothing more is known.
+            (Some(None) | None, _) => (None, None),
         }
     }
 }

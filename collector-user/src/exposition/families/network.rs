@@ -30,15 +30,16 @@ pub(super) const FAMILIES: &[Family] = &[
     of_interface(
         "container_network_receive_bytes_total",
         "Bytes that the interface received, link-layer headers included, since the daemon began \
-         (stacked on another: since it was made); as the stack sees packets, so that one merged \
-         from several (GRO) has one header.",
+         (stacked on another: since it was made, and only while its container runs); as the stack \
+         sees packets, so that one merged from several (GRO) has one header.",
         RECEIVED,
         Samples::Interfaces(|row| Some(row.received?.bytes)),
     ),
     of_interface(
         "container_network_receive_packets_total",
         "Packets that the interface received, since the daemon began (stacked on another: since \
-         it was made); as the stack sees them, so that one merged from several (GRO) is one.",
+         it was made, and only while its container runs); as the stack sees them, so that one \
+         merged from several (GRO) is one.",
         RECEIVED,
         Samples::Interfaces(|row| Some(row.received?.packets)),
     ),
@@ -85,9 +86,11 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "container_network_info",
         kind: MetricType::GAUGE,
         help: "Always 1; network says which one a running container uses: own (its traffic is \
-               told under it), shared (it is told under the container named as owner), host \
-               (under id=\"/\"), none (no process is in the container) or unknown.",
-        labels: &["id", "name", "image", "container_label_*", "network", "owner"],
+               told under it), shared (it is told under the container named as owner, whose id is \
+               owner_id), host (under id=\"/\"), runtime (its runtime's, which is neither the \
+               host's nor a container's: unattributed), empty (no process is in the container) or \
+               unknown.",
+        labels: &["id", "name", "image", "container_label_*", "network", "owner", "owner_id"],
         collectors: NETWORK,
         source: "/proc/PID/ns/net",
         stability: Stability::Stable,
@@ -95,13 +98,15 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     of_exited(
         "container_exited_network_receive_bytes_total",
-        "Bytes received by the interfaces, but lo, of all containers whose series have ended.",
+        "Bytes received by the interfaces, but lo and those stacked on others, of all containers \
+         whose series have ended.",
         "the sum of ended container_network_receive_bytes_total",
         |scrape| total(scrape, |network| network.exited.rx_bytes),
     ),
     of_exited(
         "container_exited_network_receive_packets_total",
-        "Packets received by the interfaces, but lo, of all containers whose series have ended.",
+        "Packets received by the interfaces, but lo and those stacked on others, of all \
+         containers whose series have ended.",
         "the sum of ended container_network_receive_packets_total",
         |scrape| total(scrape, |network| network.exited.rx_packets),
     ),
@@ -155,14 +160,17 @@ fn roles(scrape: &Scrape) -> Vec<Metric> {
     let of_subject = |subject: &super::Subject| {
         let (network, owner) = match subject.container(snapshot)?.role.as_ref()? {
             Role::Owner(_) => ("own", ""),
-            Role::Shared { owner } => ("shared", names.get(&**owner).copied().unwrap_or_default()),
+            Role::Shared { owner } => ("shared", &**owner),
             Role::Host => ("host", ""),
             Role::Runtimes => ("runtime", ""),
-            Role::Empty => ("none", ""),
+            Role::Empty => ("empty", ""),
             Role::Unknown => ("unknown", ""),
         };
-        let own = vec![pair("network", network), pair("owner", owner)];
-        Some(gauge([subject.labels.clone(), own].concat(), 1.0))
+        // The series of an owner that has just ended may have, too: then there is no name.
+        let owners_name = names.get(owner).copied().unwrap_or_default();
+        let own = [("network", network), ("owner", owners_name), ("owner_id", owner)];
+        let own = own.map(|(name, value)| pair(name, value));
+        Some(gauge([&subject.labels[..], &own].concat(), 1.0))
     };
     scrape.subjects.iter().filter_map(of_subject).collect()
 }

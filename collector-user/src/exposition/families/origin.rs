@@ -1,5 +1,5 @@
-//! Collector `process`: The gauges of the `node_exporter` collector that this daemon replaces: CPU and
-//! memory of each process of a container, and the container's network.
+//! Collector `process`: the gauges of the `node_exporter` collector that this daemon replaces:
+//! CPU and memory of each process of a container, and the container's network.
 //!
 //! Owns their labels (`id` is the container's id here, not its cgroup's path), and that no
 //! series is there twice: one duplicate makes Prometheus refuse a whole scrape. Units are
@@ -57,6 +57,7 @@ struct NetworkRow {
 #[derive(Default)]
 struct NetworksNotCharged {
     host: u64,
+    runtime: u64,
     shared: u64,
     unknown: u64,
     empty: u64,
@@ -94,10 +95,12 @@ impl Origin {
     fn charge(&mut self, containers: &[(usize, &ContainerView)], readings: &Readings) {
         let mut rows = HashMap::with_capacity(containers.len());
         for &(container, view) in containers {
-            let NetworksNotCharged { host, shared, unknown, empty } = &mut self.not_charged;
+            let NetworksNotCharged { host, runtime, shared, unknown, empty } =
+                &mut self.not_charged;
             let devices = match (&view.role, readings.devices.get(&view.path)) {
                 (Some(Role::Owner(_)), Some(devices)) => Ok(devices),
-                (Some(Role::Host | Role::Runtimes), _) => Err(host),
+                (Some(Role::Host), _) => Err(host),
+                (Some(Role::Runtimes), _) => Err(runtime),
                 (Some(Role::Shared { .. }), _) => Err(shared),
                 (Some(Role::Empty), _) => Err(empty),
                 (Some(Role::Owner(_) | Role::Unknown) | None, _) => Err(unknown),
@@ -214,9 +217,10 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "slicemeter_networks_not_charged",
         kind: MetricType::GAUGE,
         help: "Running containers whose network is not told under them: host when they use the \
-               host's, shared when it is told under another container that was seen in it first, \
-               unknown when it, or its net/dev, could not be read, empty when no process is in \
-               the container.",
+               host's, runtime when they use that of their runtime, which is neither the host's \
+               nor a container's, shared when it is told under another container that was seen in \
+               it first, unknown when it, or its net/dev, could not be read, empty when no process \
+               is in the container.",
         labels: &["reason"],
         collectors: EITHER,
         source: "/proc/PID/ns/net, /proc/PID/net/dev",
@@ -229,6 +233,7 @@ pub(super) const FAMILIES: &[Family] = &[
 
 const NOT_CHARGED: &Cases<NetworksNotCharged> = &[
     ("host", |networks| networks.host as f64),
+    ("runtime", |networks| networks.runtime as f64),
     ("shared", |networks| networks.shared as f64),
     ("unknown", |networks| networks.unknown as f64),
     ("empty", |networks| networks.empty as f64),

@@ -20,53 +20,55 @@ const PROGRAMS: &str = "the eBPF programs";
 pub(super) const FAMILIES: &[Family] = &[
     of_network(
         "slicemeter_unattributed_network_receive_bytes_total",
-        "Bytes received by interfaces, but lo, of networks that are no container's and not the \
-         host's.",
+        "Bytes received by interfaces, but lo, of networks that are no container's and not \
+         known to be the host's.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.unattributed.rx_bytes),
     ),
     of_network(
         "slicemeter_unattributed_network_receive_packets_total",
         "Packets received by interfaces, but lo, of networks that are no container's and not \
-         the host's.",
+         known to be the host's.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.unattributed.rx_packets),
     ),
     of_network(
         "slicemeter_unattributed_network_transmit_bytes_total",
-        "Bytes sent by interfaces, but lo, of networks that are no container's and not the \
-         host's.",
+        "Bytes sent by interfaces, but lo, of networks that are no container's and not \
+         known to be the host's.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.unattributed.tx_bytes),
     ),
     of_network(
         "slicemeter_unattributed_network_transmit_packets_total",
-        "Packets sent by interfaces, but lo, of networks that are no container's and not the \
-         host's.",
+        "Packets sent by interfaces, but lo, of networks that are no container's and not \
+         known to be the host's.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.unattributed.tx_packets),
     ),
     of_network(
         "slicemeter_overflow_network_receive_bytes_total",
-        "Bytes received by interfaces that have no slot of their own.",
+        "Bytes received by interfaces that have no slot of their own, lo among them, link-layer \
+         headers included wherever they were there.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.overflow.rx_bytes),
     ),
     of_network(
         "slicemeter_overflow_network_receive_packets_total",
-        "Packets received by interfaces that have no slot of their own.",
+        "Packets received by interfaces that have no slot of their own, lo among them.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.overflow.rx_packets),
     ),
     of_network(
         "slicemeter_overflow_network_transmit_bytes_total",
-        "Bytes sent by interfaces that have no slot of their own.",
+        "Bytes sent by interfaces that have no slot of their own, lo among them, link-layer \
+         headers included wherever they were there.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.overflow.tx_bytes),
     ),
     of_network(
         "slicemeter_overflow_network_transmit_packets_total",
-        "Packets sent by interfaces that have no slot of their own.",
+        "Packets sent by interfaces that have no slot of their own, lo among them.",
         TRACEPOINTS,
         |scrape| total(scrape, |network| network.overflow.tx_packets),
     ),
@@ -124,8 +126,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     of_network(
         "slicemeter_network_names_merged_total",
-        "Interfaces whose counts went to a series for several, since their container had too \
-         many names of interfaces.",
+        "Names of interfaces whose counts went to the series with interface=\"others/\", since \
+         their container, or the host, had too many.",
         "the accounts of interfaces",
         |scrape| total(scrape, |network| network.merged),
     ),

@@ -1,7 +1,7 @@
 //! Which families a scrape of some collectors shows, and how these are said to have fared.
 
 use super::*;
-use crate::model::losses::Reason;
+use crate::model::{losses::Reason, network::Role};
 
 #[test]
 fn a_scrape_of_some_collectors_shows_only_theirs_and_what_is_always_told() {
@@ -55,6 +55,36 @@ fn what_should_not_be_missing_and_is_shows() {
     let text = rendered(Scrape::new(Parts { readings, ..parts }), Format::Text);
     let line = "slicemeter_collector_missing_total{collector=\"machine\",reason=\"hidden\"} 1\n";
     assert!(text.contains(line));
+}
+
+/// Containers are asked for their networks between scrapes, too.
+#[test]
+fn what_was_missing_between_scrapes_is_told_with_the_rest() {
+    let line = "slicemeter_collector_missing_total{collector=\"network\",reason=\"vanished\"}";
+    let text = text(fixture::snapshot());
+    assert!(text.contains(&format!("\n{line} 7\n")), "3 between scrapes, 4 in them");
+}
+
+#[test]
+fn without_all_networks_known_the_collector_has_no_success() {
+    let success = |snapshot: Snapshot| {
+        let samples = samples(&text(snapshot));
+        let mut found = samples.iter().filter(|it| {
+            it.name == "slicemeter_collector_success" && it.labels["collector"] == "network"
+        });
+        found.next().expect("one").value > 0.5
+    };
+    assert!(success(fixture::snapshot()));
+    let mut snapshot = fixture::snapshot();
+    snapshot.containers[2].role = Some(Role::Unknown);
+    assert!(!success(snapshot.clone()), "a living one's is not known");
+    snapshot.containers[2].cgroups.clear();
+    assert!(success(snapshot), "it has ended");
+    let mut snapshot = fixture::snapshot();
+    snapshot.network.knows_host = false;
+    assert!(!success(snapshot.clone()), "the host's is not known");
+    snapshot.network.counts_interfaces = false;
+    assert!(success(snapshot), "nothing is counted that would lack it");
 }
 
 /// A host without Docker is no lesser host.

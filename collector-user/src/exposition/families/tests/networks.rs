@@ -118,6 +118,42 @@ fn which_interface_of_the_host_is_physical_sysfs_knows_better() {
     assert_eq!(of(&unread, COUNTED, "/", "behind0"), traffic(1));
 }
 
+/// A part of the overflow: a zero would look as if nothing had crossed it.
+#[test]
+fn an_interface_without_a_slot_has_no_counts() {
+    let mut snapshot = fixture::snapshot();
+    let slotless = |name: &str, link| InterfaceView { name: name.into(), link, traffic: None };
+    snapshot.network.choice = Choice { loopback: true, host_virtual: true };
+    snapshot.network.host =
+        vec![slotless("enp1s0", Link::Physical), slotless("docker0", Link::Bridge)];
+    snapshot.containers[0].interfaces = vec![
+        slotless("eth0", Link::Veth),
+        slotless("lo", Link::Loopback),
+        slotless("mac0", Link::Stacked),
+        slotless("new0", Link::Veth),
+    ];
+    let told = told(snapshot, fixture::readings());
+    for (name, scale) in [("eth0", 30), ("lo", 5), ("mac0", 7), ("new0", 0)] {
+        assert_eq!(of(&told, COUNTED, &a(), name), [None; 4], "{name}");
+        assert_eq!(of(&told, OF_NET_DEV, &a(), name), troubles(scale), "{name}");
+    }
+    for (name, scale) in [("enp1s0", 100), ("docker0", 60)] {
+        assert_eq!(of(&told, COUNTED, "/", name), [None; 4], "{name}");
+        assert_eq!(of(&told, OF_NET_DEV, "/", name), troubles(scale), "{name}");
+    }
+}
+
+#[test]
+fn a_host_whose_network_is_not_known_has_no_counts() {
+    let mut snapshot = fixture::snapshot();
+    snapshot.network.knows_host = false;
+    snapshot.network.host.clear();
+    let told = told(snapshot, fixture::readings());
+    assert_eq!(of(&told, COUNTED, "/", "enp1s0"), [None; 4], "they are unattributed");
+    assert_eq!(of(&told, OF_NET_DEV, "/", "enp1s0"), troubles(100));
+    assert_eq!(of(&told, COUNTED, &a(), "eth0"), traffic(3), "others are known");
+}
+
 #[test]
 fn what_is_not_counted_has_no_series() {
     let mut snapshot = fixture::snapshot();
@@ -165,6 +201,7 @@ fn containers_say_whose_network_they_use() {
         ("/mute", Some(Role::Unknown)),
         ("/unread", first.role.clone()),
         ("/empty", Some(Role::Empty)),
+        ("/runtimes", Some(Role::Runtimes)),
         ("/unasked", None),
     ] {
         let id = ContainerId::new(name);
@@ -180,19 +217,24 @@ fn containers_say_whose_network_they_use() {
     let info = |id: &str| {
         let mut found =
             told.iter().filter(|it| it.name == "container_network_info" && it.labels["id"] == id);
-        let one = found.next().map(|it| (it.labels["network"].clone(), it.labels["owner"].clone()));
+        let labels = ["network", "owner", "owner_id"];
+        let one = found.next().map(|it| labels.map(|label| it.labels[label].clone()));
         assert!(found.next().is_none(), "{id} once");
         one
     };
-    let said = |network: &str, owner: &str| Some((network.to_owned(), owner.to_owned()));
-    assert_eq!(info(&a()), said("own", ""));
-    assert_eq!(info(&a().replace('a', "c")), said("shared", "shop-web-1"));
-    assert_eq!(info("/orphan"), said("shared", ""), "whose series have ended");
-    assert_eq!(info("/host"), said("host", ""));
-    assert_eq!(info("/mute"), said("unknown", ""));
-    assert_eq!(info("/empty"), said("none", ""));
+    let said = |network: &str, owner: &str, id: &str| Some([network, owner, id].map(str::to_owned));
+    assert_eq!(info(&a()), said("own", "", ""));
+    assert_eq!(info(&a().replace('a', "c")), said("shared", "shop-web-1", &a()));
+    assert_eq!(info("/orphan"), said("shared", "", "/gone"), "whose series have ended");
+    for (id, network) in
+        [("/host", "host"), ("/mute", "unknown"), ("/empty", "empty"), ("/runtimes", "runtime")]
+    {
+        assert_eq!(info(id), said(network, "", ""), "{id}");
+    }
     assert_eq!(info("/unasked"), None);
-    for (reason, count) in [("host", 1.0), ("shared", 2.0), ("unknown", 3.0), ("empty", 1.0)] {
+    for (reason, count) in
+        [("host", 1.0), ("runtime", 1.0), ("shared", 2.0), ("unknown", 3.0), ("empty", 1.0)]
+    {
         let found = told.iter().find(|it| {
             it.name == "slicemeter_networks_not_charged" && it.labels["reason"] == reason
         });
@@ -226,7 +268,7 @@ proptest! {
         host_virtual: bool,
     ) {
         let links =
-            [Link::Loopback, Link::Physical, Link::Bridge, Link::Stacked, Link::Virtual];
+            [Link::Loopback, Link::Physical, Link::Bridge, Link::Stacked, Link::Veth];
         let views: Vec<InterfaceView> =
             views.iter().map(|(name, link)| fixture::interface(name, links[*link], 1)).collect();
         let devices: Vec<_> =
