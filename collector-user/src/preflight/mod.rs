@@ -179,7 +179,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything that accounting and the collectors need; takes milliseconds.
+/// Looks at everything that accounting and the collectors need. Takes milliseconds, and with the
+/// collector `network` as long again as it takes to read the kernel's types, as the load does.
 pub fn examine(config: &Config) -> Report {
     let paths = &config.paths;
     let release = kernel::release();
