@@ -3,7 +3,7 @@
 use crate::metrics::Exposition;
 
 /// Their names.
-pub const ALL: [&str; 5] = ["cgroup", "cpu", "docker", "machine", "process"];
+pub const ALL: [&str; 6] = ["cgroup", "cpu", "docker", "machine", "network", "process"];
 
 /// Reasons for which something is missing though something is wrong.
 pub const FAULTS: [&str; 6] = ["hidden", "denied", "failed", "malformed", "late", "stuck"];

@@ -18,11 +18,12 @@ const SEEN_LIMIT: Duration = Duration::from_secs(5);
 const SCRAPED_LIMIT: Duration = Duration::from_secs(10);
 
 /// One series of each collector's, which a container and the host always have.
-const TOKENS: [(&str, &str); 5] = [
+const TOKENS: [(&str, &str); 6] = [
     ("cgroup", "container_memory_usage_bytes"),
     ("cpu", "container_cpu_usage_seconds_total"),
     ("docker", "slicemeter_docker_up"),
     ("machine", "machine_cpu_cores"),
+    ("network", "slicemeter_network_slots"),
     ("process", "node_container_cpu_utime"),
 ];
 

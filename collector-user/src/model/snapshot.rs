@@ -54,7 +54,8 @@ pub struct ContainerView {
     pub usage: Usage,
     /// Paths of its cgroups that are in the tree, its own first; none once it has ended.
     pub cgroups: Vec<Arc<str>>,
-    /// Which network it uses; `None` once it has ended, or if nobody asks.
+    /// Which network it uses; `None` once it has ended, while it is new and has not told yet, or
+    /// if nobody asks.
     pub role: Option<Role>,
     /// Interfaces whose traffic is told under it, by name; those that are gone, too.
     pub interfaces: Vec<InterfaceView>,

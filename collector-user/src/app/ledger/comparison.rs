@@ -31,11 +31,16 @@ pub(super) struct Listings {
 
 impl Networks {
     /// Sends someone to read every network's `net/dev`.
-    pub(super) fn list(&mut self) {
-        let owners = self.members.roles().into_iter().filter_map(|(path, role)| match role {
-            Role::Owner(seat) => Some(NetDev::Container(seat, self.members.target(&path)?.clone())),
-            _ => None,
-        });
+    pub(super) fn list(&mut self, now: Moment) {
+        let owners =
+            self.members.roles(now.monotonic_ms).into_iter().filter_map(
+                |(path, role)| match role {
+                    Role::Owner(seat) => {
+                        Some(NetDev::Container(seat, self.members.target(&path)?.clone()))
+                    }
+                    _ => None,
+                },
+            );
         let host = self.interfaces.host_inum().map(NetDev::Host);
         let networks = host.into_iter().chain(owners).collect();
         let before = self.interfaces.counted().map(|it| (it.id, it)).collect();

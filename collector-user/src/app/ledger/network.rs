@@ -20,7 +20,7 @@ use crate::{
         losses::Losses,
         moment::Moment,
         network::{
-            Choice, Device, Link, NetworkHealth, Role,
+            Choice, Device, Link, NetworkHealth,
             audit::Audit,
             interfaces::{Interfaces, Sighting},
             members::{Answer, Living, Members, Question},
@@ -246,7 +246,7 @@ impl Networks {
         network.refresh();
         if !self.auditing.is_out() && Instant::now() >= self.audit_at {
             self.audit_at = Instant::now() + AUDIT_INTERVAL;
-            self.list();
+            self.list(now);
         }
     }
 
@@ -302,11 +302,11 @@ impl Networks {
             self.read(network, now);
         }
         let mut interfaces = self.interfaces.containers();
-        let mut roles = self.members.roles();
+        let mut roles = self.members.roles(now.monotonic_ms);
         for container in &mut snapshot.containers {
             container.interfaces = interfaces.remove(&container.path).unwrap_or_default();
             if !container.cgroups.is_empty() {
-                container.role = Some(roles.remove(&container.path).unwrap_or(Role::Unknown));
+                container.role = roles.remove(&container.path);
             }
         }
         snapshot.network = self.interfaces.view();

@@ -218,8 +218,9 @@ impl Members {
         owners
     }
 
-    /// What each container is to its network.
-    pub fn roles(&self) -> HashMap<Arc<str>, Role> {
+    /// What each container is to its network; those that are new and have not answered yet are
+    /// left out.
+    pub fn roles(&self, now_ms: u64) -> HashMap<Arc<str>, Role> {
         let owners = self.owners();
         let first = |netns: u64| owners.get(&netns).and_then(|owners| owners.first());
         let role = |path: &Arc<str>, member: &Member| match member.answer {
@@ -236,7 +237,10 @@ impl Members {
                 _ => Role::Owner(seat),
             },
         };
-        self.0.iter().map(|(path, member)| (path.clone(), role(path, member))).collect()
+        let is_open =
+            |it: &Member| it.answer == Answer::Unknown && now_ms < it.since_ms + SETTLING_MS;
+        let known = self.0.iter().filter(|(_, member)| !is_open(member));
+        known.map(|(path, member)| (path.clone(), role(path, member))).collect()
     }
 
     /// The cgroups of a container.
@@ -285,7 +289,8 @@ mod tests {
         ] {
             answer(&mut members, path, is, 1);
         }
-        let roles = members.roles();
+        assert!(!members.roles(1).contains_key("/mute"), "it is new");
+        let roles = members.roles(SETTLING_MS);
         let owner = |netns| Role::Owner(Seat { netns, pid: 1 });
         for (path, role) in [
             ("/joins", Role::Shared { owner: "/owns".into() }),
@@ -299,7 +304,7 @@ mod tests {
         }
         // The owner goes: whoever is left is told of.
         members.live([living("/joins", 1, 20)], 2);
-        assert_eq!(members.roles()["/joins"], owner(7));
+        assert_eq!(members.roles(100)["/joins"], owner(7));
     }
 
     #[test]
@@ -316,10 +321,10 @@ mod tests {
         let mut members = Members::default();
         members.live([living("/engine", 1, 10), living("/inner", 1, 20)], 0);
         answer(&mut members, "/inner", Answer::Runtimes(7), 1);
-        assert_eq!(members.roles()["/inner"], Role::Runtimes);
+        assert_eq!(members.roles(100)["/inner"], Role::Runtimes);
         assert_eq!(members.owners().len(), 0);
         answer(&mut members, "/engine", seat(7), 1);
-        assert_eq!(members.roles()["/inner"], Role::Shared { owner: "/engine".into() });
+        assert_eq!(members.roles(100)["/inner"], Role::Shared { owner: "/engine".into() });
     }
 
     #[test]
@@ -345,13 +350,13 @@ mod tests {
         let before = members.due(0);
         answer(&mut members, "/c", seat(7), 0);
         members.live([living("/c", 2, 5)], 50);
-        assert_eq!(members.roles()["/c"], Role::Unknown);
+        assert_eq!(members.roles(60).get("/c"), None);
         members.answered(&before[0], seat(7), 60);
-        assert_eq!(members.roles()["/c"], Role::Unknown, "an answer that came too late");
+        assert_eq!(members.roles(60).get("/c"), None, "an answer that came too late");
         // The same life, seen again, does.
         answer(&mut members, "/c", seat(8), 70);
         members.live([living("/c", 2, 5)], 80);
-        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 8, pid: 1 }));
+        assert_eq!(members.roles(100)["/c"], Role::Owner(Seat { netns: 8, pid: 1 }));
     }
 
     #[test]
@@ -360,15 +365,15 @@ mod tests {
         members.live([living("/c", 1, 5)], 0);
         answer(&mut members, "/c", seat(7), 0);
         answer(&mut members, "/c", Answer::Unknown, 10);
-        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
+        assert_eq!(members.roles(100)["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
         answer(&mut members, "/c", Answer::Empty, 20);
-        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }), "for once");
+        assert_eq!(members.roles(100)["/c"], Role::Owner(Seat { netns: 7, pid: 1 }), "for once");
         assert_eq!(members.next_due_ms(), Some(20 + RETRY_MS));
         answer(&mut members, "/c", Answer::Empty, 120);
-        assert_eq!(members.roles()["/c"], Role::Empty);
+        assert_eq!(members.roles(100)["/c"], Role::Empty);
         answer(&mut members, "/c", seat(7), 220);
         answer(&mut members, "/c", Answer::Empty, 320);
-        assert_eq!(members.roles()["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
+        assert_eq!(members.roles(100)["/c"], Role::Owner(Seat { netns: 7, pid: 1 }));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Comparisons, with made-up counts.
+
 use super::*;
 
 const ID: InterfaceId = InterfaceId { netns: 9, ifindex: 2 };
