@@ -28,13 +28,13 @@ fn the_flag_table_is_claps_own_list() {
     let mut rows =
         vec!["| flag | default | meaning |".to_owned(), "| --- | --- | --- |".to_owned()];
     let command = args::command();
-    let is_flag = |name: String| command.get_arguments().any(|it| it.get_long() == Some(&name));
     for argument in command.get_arguments().filter(|it| !it.is_hide_set()) {
         let long = argument.get_long().expect("every flag has a long name");
+        let meaning = argument.get_help().expect("every flag says what it is for").to_string();
         let is_switch = !argument.get_action().takes_values();
         let default = match argument.get_default_values().first() {
-            // A switch; what can be switched off is on.
-            _ if is_switch && is_flag(format!("no-{long}")) => "on".to_owned(),
+            // A switch; what says how it is switched off is on.
+            _ if is_switch && meaning.contains(&format!("(--no-{long} ")) => "on".to_owned(),
             _ if is_switch => "off".to_owned(),
             Some(default) => format!("`{}`", default.display()),
             None => panic!("--{long} has no default"),
@@ -51,7 +51,6 @@ fn the_flag_table_is_claps_own_list() {
         };
         let variable = argument.get_env().map(|name| format!("; also from `{}`", name.display()));
         let variable = variable.unwrap_or_default();
-        let meaning = argument.get_help().expect("every flag says what it is for").to_string();
         let meaning = meaning.replace('|', "\\|").replace(" * ", " `*` ");
         rows.push(format!("| `--{long}` | {default} | {meaning}{values}{variable} |"));
     }

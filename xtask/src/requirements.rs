@@ -74,8 +74,13 @@ pub(crate) const PERF: Need = Need::of(&["linux-perf"], &[Evidence::Program("per
 
 /// For networks of our own: `bench packet`, and the real-kernel tests of packets.
 pub(crate) const NETWORKS: Need = Need::of(
-    &["iproute2", "util-linux"],
-    &[Evidence::Program("ip"), Evidence::Program("unshare"), Evidence::Program("nsenter")],
+    &["iproute2", "util-linux", "ethtool"],
+    &[
+        Evidence::Program("ip"),
+        Evidence::Program("unshare"),
+        Evidence::Program("nsenter"),
+        Evidence::Program("ethtool"),
+    ],
 );
 
 impl Need {

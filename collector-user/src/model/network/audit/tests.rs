@@ -101,6 +101,7 @@ fn what_is_known_to_differ_is_unknown_with_its_reason() {
         (Link::Veth, false, Reason::Dropped, traffic(50, 50), &dropped),
         (Link::Veth, true, Reason::Merged, merged, &theirs),
         (Link::Veth, false, Reason::Pending, merged, &theirs),
+        (Link::Veth, true, Reason::Pending, traffic(51, 50), &theirs),
     ] {
         let mut audit = Audit::default();
         quiet(&mut audit, link, zero, &device(zero), 0);
