@@ -120,10 +120,11 @@ fn what_is_switched_off_is_not_there_and_the_rest_is() {
         (&["--no-collector.cpu"], &["cpu"]),
         (&["--no-collector.docker"], &["docker"]),
         (&["--no-collector.machine"], &["machine"]),
+        (&["--no-collector.network"], &["network"]),
         (&["--no-collector.process"], &["process"]),
         (
             &["--collector.disable-defaults", "--collector.process", "--collector.docker"],
-            &["cgroup", "cpu", "machine"],
+            &["cgroup", "cpu", "machine", "network"],
         ),
     ] {
         let daemon = Daemon::start(&docker.host(), flags);

@@ -180,8 +180,9 @@ fn kernel(filter: &[String], tally: &mut Tally) -> Result<Outcome> {
     let kernel_tests = |targets: &[&str], filter: &[String]| {
         let mut cargo = command::cargo();
         cargo.args(rights.cargo_runner());
-        // Not optimised: what is measured is the daemon, which is, and the workload, which is, too.
-        // The unit tests' dependencies serve; linked as a release, these take minutes to build.
+        // What is measured is the daemon, which is a release build, and the workload, which is
+        // optimised, too. The unit tests' dependencies serve these; linked as a release, they
+        // would take minutes more to build.
         cargo.args(["test", "--package", KERNEL_TESTS, "--no-fail-fast"]);
         // One at a time: they measure, and some load every CPU.
         // Figures and the reasons of skips are shown, whether or not the test passes.
