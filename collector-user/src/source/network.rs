@@ -88,14 +88,14 @@ impl NetworkReader {
         };
         let answer = match self.host(&procfs, buffer) {
             Ok(host) if host == seat.netns => Answer::Host,
-            Ok(_) if !is_runtimes(&procfs, seat, &listing, buffer) => Answer::In(seat),
-            Ok(_) if is_whole => Answer::Runtimes(seat.netns),
-            Ok(_) => {
-                // Whoever started it may be inside after all.
-                listing = self.lookup.list(target, collector, buffer);
-                let is_runtimes = is_runtimes(&procfs, seat, &listing, buffer);
-                if is_runtimes { Answer::Runtimes(seat.netns) } else { Answer::In(seat) }
-            }
+            Ok(_) => match answer_of(&procfs, seat, &listing, buffer) {
+                Answer::Runtimes(_) if !is_whole => {
+                    // Whoever started it may be inside after all.
+                    listing = self.lookup.list(target, collector, buffer);
+                    answer_of(&procfs, seat, &listing, buffer)
+                }
+                answer => answer,
+            },
             Err(untold) => {
                 untold.count(collector, losses);
                 Answer::Unknown
@@ -213,34 +213,47 @@ fn first_told(
     None
 }
 
-/// Whether a process is in the network of its container's runtime, as far as that is known.
-fn is_runtimes(
-    procfs: &Directory,
-    Seat { netns, pid }: Seat,
-    listing: &Listing,
-    buffer: &mut Buffer,
-) -> bool {
-    runtimes(procfs, pid, listing, buffer) == Some(netns)
+/// Whether the network that a process is in is its container's own, or its runtime's.
+fn answer_of(procfs: &Directory, seat: Seat, listing: &Listing, buffer: &mut Buffer) -> Answer {
+    match runtimes(procfs, seat.pid, listing, buffer) {
+        Ok(Some(netns)) if netns == seat.netns => Answer::Runtimes(netns),
+        Ok(_) => Answer::In(seat),
+        // One that a runtime needed for a moment, maybe.
+        Err(Ended) => Answer::Unknown,
+    }
 }
+
+/// A process that was asked has ended.
+struct Ended;
 
 /// The network of a container's runtime: that of the process that started its own, as far as
 /// that can be told. A runtime makes the container's process as a child in its own network
 /// and moves it later, so that a new container may not have been moved yet.
 fn runtimes(
     procfs: &Directory,
-    mut pid: u32,
+    asked: u32,
     listing: &Listing,
     buffer: &mut Buffer,
-) -> Option<u64> {
+) -> Result<Option<u64>, Ended> {
+    let mut pid = asked;
     for _ in 0..MAX_GENERATIONS {
-        let stat = procfs.directory(DecInt::new(pid)).ok()?.record("stat", buffer).ok()?;
-        pid = u32::try_from(stat::parse(stat)?.ppid).ok().filter(|parent| *parent > 0)?;
-        let is_inside = listing.processes.binary_search_by_key(&pid, |it| it.pid).is_ok();
-        if !is_inside {
-            return Visit::pay(procfs, pid).ok().map(|it| it.netns);
+        let directory = procfs.directory(DecInt::new(pid)).map_err(|_| Ended)?;
+        let stat = directory.record("stat", buffer).map_err(|_| Ended)?;
+        let parent = stat::parse(stat).and_then(|stat| u32::try_from(stat.ppid).ok());
+        // 0: it is outside of what can be seen from here.
+        let Some(parent) = parent.filter(|parent| *parent > 0) else { return Ok(None) };
+        if listing.processes.binary_search_by_key(&parent, |it| it.pid).is_ok() {
+            pid = parent;
+            continue;
+        }
+        match Visit::pay(procfs, parent) {
+            Ok(visit) => return Ok(Some(visit.netns)),
+            Err(untold) if untold.is_fault() => return Ok(None),
+            // It has ended, so that there is another one by now.
+            Err(_) => pid = asked,
         }
     }
-    None
+    Ok(None)
 }
 
 /// Whom to ask first: the one that is hinted at, those of the container's own cgroup, those
